@@ -1,0 +1,124 @@
+"""Every setting of a run: typed, with its default, its choices and a line of explanation.
+
+The dataclasses are OmegaConf structured configs. This room imports neither torch nor Lightning, so that
+``python train.py --help`` answers at once.
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """A mistake in what the user asked for. Its message is one line, says what to do, and is shown without a traceback."""
+
+
+def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    """A dataclass field with its explanation and, where only some words are allowed, these words."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+def from_environment(variable: str, default: str | None, help: str) -> Any:
+    """A field whose default is an environment variable's value at start, else ``default``."""
+    return field(
+        default_factory=lambda: os.environ.get(variable, default),
+        metadata={"help": f"{help} [default: ${variable}, else {default or 'none'}]", "choices": None},
+    )
+
+
+@dataclass
+class ModelSettings:
+    name: str = setting("alexnet", "architecture", ("alexnet", "zfnet"))
+    activation: str = setting("relu", "activation after each layer", ("relu", "leaky_relu", "tanh", "sigmoid"))
+    pooling: str = setting("max", "kind of pooling", ("max", "average", "l2"))
+    norm: str = setting("lrn", "normalisation after pool1 and pool2", ("lrn", "batch", "none"))
+    dropout: float = setting(0.5, "dropout on both hidden dense layers")
+    streams: int = setting(1, "2 is the original AlexNet: conv2, conv4 and conv5 in two groups (AlexNet only)")
+
+
+@dataclass
+class DataSettings:
+    name: str = setting("caltech101", "data set", ("caltech101", "shapes"))
+    root: str = from_environment("CALTECH101_ROOT", "data", "folder that holds 101_ObjectCategories, or will")
+    archives: str | None = from_environment(
+        "CALTECH101_ARCHIVES", None, "folder with 101_ObjectCategories.tar.gz, to unpack into data.root"
+    )
+    background: bool = setting(False, "keep BACKGROUND_Google as a class of its own")
+    split: str = setting("fraction", "fraction: stratified; per_class: a fixed number of each class", ("fraction", "per_class"))
+    test_fraction: float = setting(0.2, "share of each class that is tested (split=fraction)")
+    train_per_class: int = setting(30, "training images of each class (split=per_class)")
+    test_per_class: int = setting(50, "at most this many test images of each class (split=per_class)")
+    val_fraction: float = setting(0.1, "share of the training part kept for validation; 0 for none")
+    seed: int = setting(1, "draws the split; for shapes, the images too")
+    image_size: int | None = setting(None, "side of the square input in pixels [default: the architecture's own]")
+    batch_size: int = setting(64, "images per step, over all devices together")
+    workers: int | None = setting(None, "processes that load images [default: none without a GPU, else up to 8]")
+    cache: bool = setting(True, "decode the images once, into a memory-mapped file")
+    cache_dir: str | None = setting(None, "folder of that file [default: data.root/cache]")
+    crop_area: float = setting(0.35, "training crops cover at least this share of the image; 1 for no crops")
+    flip: bool = setting(True, "mirror half of the training images")
+    jitter: float = setting(0.2, "brightness, contrast and saturation change by up to this share; 0 for none")
+    images_per_class: int = setting(60, "images generated of each class (shapes only)")
+
+
+@dataclass
+class OptimSettings:
+    name: str = setting("sgd", "sgd: with Nesterov momentum", ("sgd", "adamw"))
+    lr: float = setting(0.02, "highest learning rate")
+    momentum: float = setting(0.9, "momentum (sgd)")
+    weight_decay: float = setting(5e-4, "weight decay, on weights but not on biases and norms")
+    warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0")
+    schedule: str = setting("cosine", "the rate after warm-up: cosine falls to 0", ("cosine", "constant"))
+    label_smoothing: float = setting(0.1, "share of each target spread over all classes")
+    clip: float = setting(5.0, "largest norm of the gradient; 0 for no clipping")
+
+
+@dataclass
+class TrainerSettings:
+    max_epochs: int = setting(30, "epochs to train")
+    accelerator: str = setting("auto", "auto, cpu, gpu, mps ... (Lightning)")
+    devices: str = setting("auto", "auto, a number, or a list such as 0,1 (Lightning)")
+    num_nodes: int = setting(1, "machines (Lightning)")
+    strategy: str = setting("auto", "auto, ddp ... (Lightning)")
+    precision: str = setting("32-true", "32-true, bf16-mixed, 16-mixed ... (Lightning)")
+    progress_bar: bool = setting(True, "show a progress bar on a terminal")
+
+
+@dataclass
+class VizSettings:
+    every_n_epochs: int = setting(1, "make pictures every so many epochs, and after the last; 0 for none")
+    probes: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "images to look at: files such as Faces/image_0001.jpg, or classes for their first image "
+            "[default: the data set's own eight]",
+            "choices": None,
+        },
+    )
+    maps: int = setting(100, "feature maps shown of each layer")
+    scale: str = setting("robust", "range of a picture: robust: anew each time; fixed: as first seen", ("robust", "fixed"))
+
+
+@dataclass
+class LoggerSettings:
+    name: str = setting("wandb", "where curves and pictures go besides the run's folder", ("wandb", "csv", "none"))
+    mode: str = setting("auto", "auto: online where there is a key and a network", ("auto", "online", "offline"))
+    project: str = setting("alexnet-zfnet-caltech101", "W&B project")
+    entity: str | None = setting(None, "W&B user or team")
+    group: str | None = setting(None, "W&B group")
+
+
+@dataclass
+class Settings:
+    """All settings of one run. Groups are chosen by name (``model=zfnet``), the rest by dotted key (``optim.lr=0.01``)."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    viz: VizSettings = field(default_factory=VizSettings)
+    logger: LoggerSettings = field(default_factory=LoggerSettings)
+    seed: int = setting(1, "weights, order of the images, augmentation, dropout")
+    runs: str = setting("runs", "folder that holds the runs' folders")
+    name: str | None = setting(None, "name of the run's folder [default: model-data-seed, numbered]")
+    resume: str | None = setting(None, "last, a run's folder or a checkpoint file: go on from there")
