@@ -1,0 +1,51 @@
+"""AlexNet (Krizhevsky, Sutskever and Hinton 2012) in one stream, as the report's section 3 lists it."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from lightning_modules.layers import activation as act
+from lightning_modules.layers import initialise, last_pool, norm, pool
+
+
+def alexnet(
+    num_classes: int,
+    activation: str = "relu",
+    pooling: str = "max",
+    normalisation: str = "lrn",
+    dropout: float = 0.5,
+    streams: int = 1,
+) -> nn.Sequential:
+    """The network as a list of named layers.
+
+    Shapes: images (N, 3, 227, 227) to logits (N, num_classes); the numbers at the right are the sides of the maps.
+    ``streams=2`` is the original: conv2, conv4 and conv5 see only the maps of their own half.
+    """
+    layers = OrderedDict(
+        conv1=nn.Conv2d(3, 96, kernel_size=11, stride=4),  # 55
+        act1=act(activation),
+        pool1=pool(pooling),  # 27
+        norm1=norm(normalisation, 96),
+        conv2=nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=streams),  # 27
+        act2=act(activation),
+        pool2=pool(pooling),  # 13
+        norm2=norm(normalisation, 256),
+        conv3=nn.Conv2d(256, 384, kernel_size=3, padding=1),  # 13
+        act3=act(activation),
+        conv4=nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=streams),  # 13
+        act4=act(activation),
+        conv5=nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=streams),  # 13
+        act5=act(activation),
+        pool5=last_pool(pooling),  # 6
+        flatten=nn.Flatten(),  # 9216
+        fc6=nn.Linear(256 * 6 * 6, 4096),
+        act6=act(activation),
+        drop6=nn.Dropout(dropout),
+        fc7=nn.Linear(4096, 4096),
+        act7=act(activation),
+        drop7=nn.Dropout(dropout),
+        fc8=nn.Linear(4096, num_classes),
+    )
+    network = nn.Sequential(layers)
+    initialise(network, activation)
+    return network

@@ -1,0 +1,93 @@
+"""Checkpoints that are whole or not there at all, and how to get a trained network back from one.
+
+Lightning's own writer stages in the system's temporary folder. Where that is another file system, a process killed at the
+wrong moment leaves half a file in place of the good one. Here the file is staged beside its target.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+from configs import ModelSettings, SettingsError
+from lightning_modules.networks import build_network
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its target, forces it to disk, then renames it over the target; reads tensors only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write ``checkpoint`` to ``path``. Raises OSError when that fails; the file that was there stays as it was."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """The checkpoint in ``path``, its tensors in main memory. Never runs code from the file: ``weights_only`` is fixed."""
+        return read_checkpoint(Path(path))
+
+
+def checkpoint_callbacks(folder: Path, has_validation: bool) -> list[Callback]:
+    """``last.ckpt`` after each epoch, to go on from, and ``best.ckpt``: the weights of the epoch that is best on validation."""
+    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    best = ModelCheckpoint(
+        folder, "best", monitor="val/accuracy", mode="max", save_weights_only=True,
+        save_on_train_epoch_end=True, enable_version_counter=False,
+    )  # fmt: skip
+    return [best, last] if has_validation else [last]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint in a file. Raises SettingsError when the file is missing, damaged or holds more than plain values."""
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as problem:
+        raise SettingsError(f"{path}: there is no such checkpoint") from problem
+    except Exception as problem:  # a damaged file can fail in any of the unpickler's ways
+        raise SettingsError(f"{path} is not a readable checkpoint ({type(problem).__name__}); use another one") from problem
+    return checkpoint
+
+
+def load_network(path: str | Path) -> tuple[nn.Sequential, list[str]]:
+    """A trained network in evaluation mode and the names of its classes, from a run's checkpoint.
+
+    Raises:
+        SettingsError: the file is missing, damaged or not a checkpoint of this project.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    try:
+        class_names = [str(name) for name in checkpoint["class_names"]]
+        network = build_network(ModelSettings(**checkpoint["settings"]["model"]), len(class_names))
+        weights = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
+        network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("metrics.")})
+    except (KeyError, TypeError, RuntimeError) as problem:
+        raise SettingsError(f"{path} holds no network of this project: {str(problem).splitlines()[0]}") from problem
+    return network.eval(), class_names
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force a rename in this folder to disk, where the system allows that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,121 @@
+"""How a network learns to classify: loss, metrics, optimiser and schedule. Knows no architecture."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from configs import OptimSettings
+
+PARTS = ("train", "val", "test")
+
+
+class Classifier(LightningModule):
+    """Trains ``network`` by cross-entropy and measures it on the parts train, val and test.
+
+    Metrics of each part: ``loss`` (cross-entropy in nats, without label smoothing, so that parts compare), ``accuracy``
+    (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), all as shares from 0 to 1. Those of train
+    are taken while training: on augmented images, with dropout, over the epoch as the weights change.
+
+    Args:
+        network: maps images (N, 3, H, W) to logits (N, num_classes).
+        num_classes: number of classes.
+        optim: optimiser and schedule.
+        seed: with the epoch and the rank decides dropout, so that a resumed run draws what the whole run would have.
+        saved_with_weights: plain values written into every checkpoint beside the weights (settings, class names).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        num_classes: int,
+        optim: OptimSettings,
+        seed: int = 0,
+        saved_with_weights: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.optim = optim
+        self.seed = seed
+        self.saved_with_weights = saved_with_weights or {}
+        self.metrics = nn.ModuleDict(
+            {f"{part}/{name}": metric for part in PARTS for name, metric in _metrics(num_classes).items()}
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes) of images (N, 3, H, W)."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: D102: Lightning's hook
+        if batch_idx == 0:
+            torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:  # noqa: D102: Lightning's hook
+        images, targets = batch
+        logits = self(images)
+        self._measure("train", logits.detach(), targets)
+        return F.cross_entropy(logits, targets, label_smoothing=self.optim.label_smoothing)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: D102
+        images, targets = batch
+        part = list(self.trainer.val_dataloaders)[dataloader_idx]
+        self._measure(part, self(images), targets)
+
+    def configure_optimizers(self) -> Any:  # noqa: D102: Lightning's hook
+        decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer: torch.optim.Optimizer
+        if self.optim.name == "adamw":
+            optimizer = torch.optim.AdamW(groups, self.optim.lr)
+        else:
+            optimizer = torch.optim.SGD(groups, self.optim.lr, self.optim.momentum, nesterov=self.optim.momentum > 0)
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = round(self.optim.warmup_epochs * steps / (self.trainer.max_epochs or 1))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, warmup, steps, self.optim.schedule)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102: Lightning's hook
+        checkpoint.update(self.saved_with_weights)
+
+    def _measure(self, part: str, logits: Tensor, targets: Tensor) -> None:
+        for name, metric in self.metrics.items():
+            if name.startswith(part):
+                assert isinstance(metric, Metric)
+                if name.endswith("loss"):
+                    metric.update(F.cross_entropy(logits, targets), len(targets))
+                else:
+                    metric.update(logits, targets)
+                self.log(name, metric, on_step=False, on_epoch=True, logger=False, add_dataloader_idx=False)
+
+
+def learning_rate_factor(step: int, warmup: int, steps: int, schedule: str) -> float:
+    """Share of the highest rate at a step (from 0): a line up over ``warmup`` steps, then half a cosine down or constant."""
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _metrics(num_classes: int) -> dict[str, Metric]:
+    return {
+        "loss": MeanMetric(),
+        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+        "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
+        "mean_per_class": MulticlassAccuracy(num_classes, average="macro"),
+    }
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed from several numbers."""
+    return hash(numbers) % 2**63  # a tuple of integers hashes to the same value in every process

@@ -1,0 +1,29 @@
+"""Loss and accuracy over epochs, as in the report's Figures 6 to 8."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+COLOURS = {"train": "#0072B2", "val": "#999999", "test": "#D55E00"}  # Okabe and Ito: told apart by colour-blind readers too
+
+
+def save_curves(rows: list[dict[str, float]], file: Path, title: str) -> None:
+    """Draw loss and accuracy of the parts train, val and test over epochs into a PNG file."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure.suptitle(title)
+    loss, accuracy = figure.subplots(1, 2)
+    for axes, name, unit in ((loss, "loss", 1.0), (accuracy, "accuracy", 100.0)):
+        for part, colour in COLOURS.items():
+            points = [(row["epoch"], unit * row[f"{part}/{name}"]) for row in rows if f"{part}/{name}" in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, marker=".", label=part)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    loss.set_ylabel("cross-entropy (nats)")
+    accuracy.set_ylabel("top-1 accuracy (%)")
+    accuracy.set_ylim(0, 100)
+    partial = file.with_name(f".{file.name}.partial")
+    figure.savefig(partial, format="png", dpi=110)
+    partial.replace(file)

@@ -1,0 +1,136 @@
+r"""The few layers that torch lacks, or has only in a slow form.
+
+Local response normalisation (Krizhevsky et al. 2012, section 3.3) divides each value by a power of the energy of its
+neighbours among the maps at the same place:
+
+.. math:: b_c = a_c \, s_c^{-\beta}, \qquad s_c = k + \alpha \sum_{|j - c| \le n/2} a_j^2
+
+The sum over neighbouring maps is a 1x1 convolution with a band matrix B of zeros and ones. B is symmetric, so the gradient
+is one more such convolution, with g the gradient that arrives:
+
+.. math:: \partial a = g \, s^{-\beta} - 2 \alpha \beta \, a \, B (g \, a \, s^{-\beta - 1})
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """Local response normalisation with the papers' constants; equal to ``nn.LocalResponseNorm`` and much faster on a CPU.
+
+    ``alpha`` multiplies the SUM over the ``size`` neighbours as in the paper. PyTorch multiplies their mean, so its own
+    ``alpha`` is ``size`` times the paper's; the attribute ``alpha`` of this subclass is PyTorch's.
+
+    Shapes: (N, channels, H, W) in and out.
+    """
+
+    def __init__(self, channels: int, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> None:
+        super().__init__(size, alpha * size, beta, k)
+        distance = (torch.arange(channels)[:, None] - torch.arange(channels)[None, :]).abs()
+        self.register_buffer("band", (distance <= size // 2).float()[:, :, None, None], persistent=False)
+        self.band: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, D102: torch's own name and contract
+        normalised: Tensor = _BandNorm.apply(input, self.band, self.alpha / self.size, self.beta, self.k)
+        return normalised
+
+
+class _BandNorm(torch.autograd.Function):
+    """The formulas at the top of this file. Keeps the input and s for the way back, nothing else of their size."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, band: Tensor, alpha: float, beta: float, k: float) -> Tensor:  # type: ignore[override]
+        s = F.conv2d(a * a, band.to(a.dtype) * alpha).add_(k)
+        ctx.save_for_backward(a, s, band)
+        ctx.alpha, ctx.beta = alpha, beta
+        return a * s.pow(-beta)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+        a, s, band = ctx.saved_tensors
+        scaled = g * s.pow(-ctx.beta)
+        neighbours = F.conv2d((scaled * a).div_(s), band.to(a.dtype) * (2 * ctx.alpha * ctx.beta))
+        return scaled.sub_(neighbours.mul_(a)), None, None, None, None
+
+
+class L2Pool2d(nn.LPPool2d):
+    """Root of the sum of squares over each window, with a gradient of 0 (not NaN) where a window is all 0.
+
+    Shapes: (N, C, H, W) to (N, C, (H - kernel) // stride + 1, ...). With ``ceil_mode`` the last window may hang over the edge;
+    it then counts as if the missing part were like the rest of it, as in PyTorch's own.
+    """
+
+    def __init__(self, kernel_size: int, stride: int, ceil_mode: bool = False) -> None:
+        super().__init__(2, kernel_size, stride, ceil_mode)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, D102: torch's own name and contract
+        kernel = self.kernel_size
+        assert isinstance(kernel, int)
+        energy = F.avg_pool2d(input * input, kernel, self.stride, ceil_mode=self.ceil_mode) * kernel**2
+        return energy.clamp_min(torch.finfo(energy.dtype).tiny).sqrt() * (energy > 0)
+
+
+def activation(name: str) -> nn.Module:
+    """The activation layer of this name: relu, leaky_relu, tanh or sigmoid (report, section 2.1)."""
+    match name:
+        case "relu":
+            return nn.ReLU(inplace=True)
+        case "leaky_relu":
+            return nn.LeakyReLU(0.01, inplace=True)
+        case "tanh":
+            return nn.Tanh()
+        case "sigmoid":
+            return nn.Sigmoid()
+    raise ValueError(f"no activation {name!r}: relu, leaky_relu, tanh or sigmoid")
+
+
+def pool(name: str, ceil_mode: bool = False) -> nn.Module:
+    """A 3x3 pool with stride 2, so that windows overlap: max, average or l2 (report, section 2.2)."""
+    match name:
+        case "max":
+            return nn.MaxPool2d(3, 2, ceil_mode=ceil_mode)
+        case "average":
+            return nn.AvgPool2d(3, 2, ceil_mode=ceil_mode)
+        case "l2":
+            return L2Pool2d(3, 2, ceil_mode=ceil_mode)
+    raise ValueError(f"no pooling {name!r}: max, average or l2")
+
+
+def last_pool(name: str) -> nn.Module:
+    """The pool before the dense layers: 6x6 maps come out.
+
+    On the 13x13 maps of a full-size input its windows are exactly those of the 3x3 pool with stride 2. Max and average
+    pooling adapt their windows to other sizes, so one network takes images of any size; l2 pooling does not.
+    """
+    match name:
+        case "max":
+            return nn.AdaptiveMaxPool2d(6)
+        case "average":
+            return nn.AdaptiveAvgPool2d(6)
+    return pool(name)
+
+
+def norm(name: str, channels: int) -> nn.Module:
+    """The normalisation layer of this name for so many maps: lrn, batch or none."""
+    match name:
+        case "lrn":
+            return LocalResponseNorm(channels)
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "none":
+            return nn.Identity()
+    raise ValueError(f"no norm {name!r}: lrn, batch or none")
+
+
+def initialise(network: nn.Module, activation_name: str) -> None:
+    """He initialisation (He et al. 2015) of all convolutions and dense layers, in place; biases 0."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            gain = nn.init.calculate_gain(activation_name, 0.01)  # type: ignore[arg-type]  # one of the four names above
+            nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,112 @@
+"""Where a run's curves go besides its own folder: W&B, Lightning's CSV log, or nowhere."""
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from configs import LoggerSettings
+
+WANDB_START_SECONDS = 20
+WANDB_FINISH_SECONDS = 120
+
+
+def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Logger | None:
+    """The logger that the settings name, None for ``none``. Call it on rank zero only.
+
+    W&B runs online where there is a key and its server answers, else offline in ``folder``, which one line says. A resumed
+    run goes on in the same online run; offline, each start is a run of its own, to which the record sends all epochs.
+
+    Args:
+        settings: which logger and how.
+        folder: the run's folder, whose name becomes the run's name.
+        config: flat settings, shown beside the run.
+    """
+    if settings.name == "csv":
+        return CSVLogger(folder, name="csv", version="", flush_logs_every_n_steps=1)
+    if settings.name == "none":
+        return None
+    return WandbLogger(experiment=_start_wandb(settings, folder, config))
+
+
+def finish_logger(logger: Logger | None, summary: dict[str, Any]) -> Path | None:
+    """Write the run's last figures and close it. Returns the folder of an offline W&B run, to be synchronised later."""
+    if not isinstance(logger, WandbLogger):
+        return None
+    run = logger.experiment
+    run.summary.update(summary)
+    offline = Path(run.settings.sync_dir) if run.settings.mode == "offline" else None
+    run.finish(exit_code=0)
+    return offline
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's advice that doesn't fit here, so that what matters is seen. Errors still come through."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # loading is cheap beside a step on a CPU
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")  # a resumed run's does
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # nothing is logged by step
+
+
+def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Any:
+    import wandb
+
+    id_file = folder / "wandb-id"
+
+    def start(mode: str | None) -> Any:
+        earlier = id_file.read_text() if id_file.exists() and mode != "offline" else None
+        return wandb.init(
+            id=earlier,
+            resume="allow",
+            project=settings.project,
+            entity=settings.entity,
+            group=settings.group,
+            name=folder.name,
+            dir=folder,
+            config=config,
+            job_type="train",
+            tags=[str(config["model.name"]), str(config["data.name"])],
+            mode=mode,  # type: ignore[arg-type]  # online, offline, or None for WANDB_MODE
+            settings=wandb.Settings(
+                quiet=True,
+                console="off",
+                init_timeout=WANDB_START_SECONDS,
+                finish_timeout=WANDB_FINISH_SECONDS,
+            ),
+        )
+
+    mode = _wandb_mode(settings.mode)
+    try:
+        run = start(mode)
+    except wandb.errors.CommError as problem:
+        if settings.mode == "online":
+            raise
+        print(f"W&B does not answer ({str(problem).splitlines()[0]}): this run is logged offline")
+        run = start("offline")
+    if run.settings.mode == "online":
+        id_file.write_text(run.id)
+    run.define_metric("epoch")
+    run.define_metric("*", step_metric="epoch")
+    run.define_metric("val/accuracy", step_metric="epoch", summary="max")
+    return run
+
+
+def _wandb_mode(asked: str) -> str | None:
+    """The mode to start W&B in: as asked, else as WANDB_MODE says (None), else offline where nobody is logged in."""
+    if asked != "auto":
+        return asked
+    if "WANDB_MODE" in os.environ:
+        return None
+    import wandb
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        logged_in = wandb.login(prompt=False)
+    if logged_in:
+        return "online"
+    print("W&B: no key on this machine (`wandb login` adds one), so this run is logged offline")
+    return "offline"

@@ -1,0 +1,17 @@
+"""The networks by name."""
+
+from torch import nn
+
+from configs import ModelSettings
+from lightning_modules.alexnet import alexnet
+from lightning_modules.zfnet import zfnet
+
+IMAGE_SIZES = {"alexnet": 227, "zfnet": 224}
+"""Side of the square images that each architecture was made for, in pixels."""
+
+
+def build_network(model: ModelSettings, num_classes: int) -> nn.Sequential:
+    """A new network with random weights, as the settings say. Maps images (N, 3, H, W) to logits (N, num_classes)."""
+    if model.name == "zfnet":
+        return zfnet(num_classes, model.activation, model.pooling, model.norm, model.dropout)
+    return alexnet(num_classes, model.activation, model.pooling, model.norm, model.dropout, model.streams)

@@ -1,0 +1,128 @@
+"""The run's own record: one row of figures an epoch in ``metrics.csv``, their curves, and a line on the terminal.
+
+The record is complete whatever the logger; a logger is its mirror. The rows travel in the checkpoint, so that the file of a
+resumed run has each epoch exactly once.
+"""
+
+import csv
+import io
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+
+from lightning_modules.curves import save_curves
+
+Row = dict[str, float]
+
+
+class Diverged(RuntimeError):
+    """Training was stopped since its loss was not finite or far above that of guessing."""
+
+
+class StopOnDivergence(Callback):
+    """Raises Diverged as soon as a batch's loss is not finite or above ``times`` the loss of guessing, log(num_classes)."""
+
+    def __init__(self, num_classes: int, times: float = 10.0) -> None:
+        self.largest = times * math.log(num_classes)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:  # noqa: D102
+        loss = float(outputs["loss"])
+        if not loss <= self.largest:
+            raise Diverged(f"loss {loss:.3g} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}")
+
+
+class RunRecord(Callback):
+    """Writes ``metrics.csv`` and ``curves.png`` into ``folder`` after each epoch and sends the row to the logger.
+
+    Columns: epoch (1 is the first), seconds, lr, and each metric that the LightningModule logged (train/loss ...).
+    """
+
+    def __init__(self, folder: Path, title: str) -> None:
+        self.folder = folder
+        self.title = title
+        self.rows: list[Row] = []
+        self._started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102: Lightning's hook
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102: Lightning's hook
+        self.rows = list(state_dict["rows"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Send the epochs before an interruption to the logger, whose own copy may be lost."""
+        for logger in trainer.loggers:
+            if not (isinstance(logger, WandbLogger) and logger.experiment.resumed):
+                for row in self.rows:
+                    logger.log_metrics(row)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: D102: Lightning's hook
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add this epoch's row to the file, the curves, the logger and the terminal."""
+        row: Row = {
+            "epoch": trainer.current_epoch + 1,
+            "seconds": round(time.monotonic() - self._started, 3),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        row |= {name: _number(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            write_rows(self.rows, self.folder / "metrics.csv")
+            save_curves(self.rows, self.folder / "curves.png", self.title)
+            for logger in trainer.loggers:
+                logger.log_metrics(row)
+            print(epoch_line(self.rows, trainer.max_epochs or 0), flush=True)
+
+
+def epoch_line(rows: list[Row], max_epochs: int) -> str:
+    """The last row in words, with the time left at the mean pace so far."""
+    row = rows[-1]
+    parts = [f"epoch {row['epoch']:.0f}/{max_epochs}"]
+    for part in ("train", "val", "test"):
+        if f"{part}/loss" in row:
+            parts.append(f"{part} loss {row[f'{part}/loss']:.3f} accuracy {100 * row[f'{part}/accuracy']:.1f} %")
+    left = (max_epochs - row["epoch"]) * sum(each["seconds"] for each in rows) / len(rows)
+    parts.append(f"{row['seconds']:.0f} s" + (f", {duration(left)} left" if left > 0 else ""))
+    return " | ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """A time span for people: 50 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def write_rows(rows: list[Row], file: Path) -> None:
+    """Write rows as CSV, whole or not at all, and force them to disk. Columns: all names in the order they first appear."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    partial = file.with_name(f".{file.name}.partial")
+    with partial.open("w") as stream:
+        stream.write(text.getvalue())
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, file)
+
+
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a ``metrics.csv``; cells that are empty are left out."""
+    with file.open(newline="") as stream:
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
+
+
+def _number(value: Tensor | float) -> float:
+    return float(f"{float(value):.6g}")

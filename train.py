@@ -1,0 +1,114 @@
+"""Train AlexNet or ZFNet and look inside at every epoch: ``python train.py model=alexnet``; ``--help`` shows every setting."""
+
+import sys
+from pathlib import Path
+
+from configs import Settings, SettingsError
+from configs.command_line import help_text
+from configs.run_folder import new_folder, open_run
+
+
+def main(arguments: list[str]) -> int:
+    """Run one training. Returns the exit status: 0 done, 1 diverged, 2 a mistake in the settings, 130 interrupted."""
+    if {"-h", "--help"} & set(arguments):
+        print(help_text())
+        return 0
+    try:
+        return train(*open_run(arguments))
+    except SettingsError as mistake:
+        print(f"train.py: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted before training began: there is nothing to go on from")
+        return 130
+
+
+def train(settings: Settings, checkpoint: Path | None) -> int:
+    """Data, network, callbacks, Trainer; fit; say where everything is. Returns the exit status."""
+    # Imported here, since torch takes seconds: help and mistakes in the settings are answered before.
+    import torch
+    from lightning import Trainer, seed_everything
+    from lightning.pytorch.callbacks import RichProgressBar
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from configs.command_line import flat, plain, save_settings
+    from datamodules import build_datamodule, save_split
+    from lightning_modules import Classifier, build_network
+    from lightning_modules.checkpoints import WholeCheckpointIO, checkpoint_callbacks
+    from lightning_modules.layer_table import print_layer_table
+    from lightning_modules.loggers import build_logger, finish_logger, quiet_lightning
+    from lightning_modules.networks import IMAGE_SIZES
+    from lightning_modules.record import Diverged, RunRecord, StopOnDivergence
+    from lightning_modules.report import final_words, summary, write_summary
+    from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
+
+    quiet_lightning()
+    image_size = settings.data.image_size or IMAGE_SIZES[settings.model.name]
+    data = build_datamodule(settings.data, image_size, settings.seed)
+    data.prepare_data()
+    data.setup("fit")
+    probes = data.probes(settings.viz.probes)
+
+    seed_everything(settings.seed, verbose=False)
+    network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
+    saved = {"settings": plain(settings), "class_names": data.class_names}
+    model = Classifier(network, len(data.class_names), settings.optim, settings.seed, saved)
+
+    folder = checkpoint.parent.parent if checkpoint else new_folder(settings)
+    title = f"{settings.model.name} on {data.title}"
+    logger = None
+    if rank_zero_only.rank == 0:
+        save_settings(settings, folder / "config.yaml")
+        save_split(data.split, data.files, folder / "split")
+        print_layer_table(network, image_size, f"{title}: {len(data.class_names)} classes")
+        logger = build_logger(settings.logger, folder, flat(settings))
+
+    bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
+    record = RunRecord(folder, title)
+    looked_at = Probes(
+        probes.names, data.normalise(probes.images), probes.images, probes.targets, data.class_names, probes.parts
+    )
+    when = {"every_n_epochs": settings.viz.every_n_epochs, "fixed_scale": settings.viz.scale == "fixed"}
+    trainer = Trainer(
+        accelerator=settings.trainer.accelerator,
+        devices=settings.trainer.devices,
+        num_nodes=settings.trainer.num_nodes,
+        strategy=settings.trainer.strategy,
+        precision=settings.trainer.precision,  # type: ignore[arg-type]  # Lightning checks the word
+        max_epochs=settings.trainer.max_epochs,
+        gradient_clip_val=settings.optim.clip or None,
+        logger=logger or False,
+        callbacks=[
+            *([RichProgressBar(leave=False)] if bar else []),
+            StopOnDivergence(len(data.class_names)),
+            DeconvolutionPictures(folder / "pictures/deconvolution", looked_at, settings.viz.maps, **when),
+            DeNetPictures(folder / "pictures/denet", looked_at, **when),
+            record,  # after the pictures: it commits the row that they joined
+            *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),
+        ],
+        plugins=[WholeCheckpointIO()],
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the datamodule gives each device its share
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        benchmark=True,
+    )
+    diverged = None
+    try:
+        trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+    except Diverged as stop:
+        diverged = str(stop)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        finish_logger(logger, {})
+        print(f"\nInterrupted. Finished epochs are kept; go on with: python train.py resume={folder}")
+        return 130
+    if trainer.is_global_zero:
+        figures = summary(record.rows, diverged)
+        write_summary(figures, folder / "summary.json")
+        print(final_words(record.rows, folder, diverged, finish_logger(logger, figures)))
+    return 1 if diverged else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
