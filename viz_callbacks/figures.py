@@ -1,0 +1,166 @@
+"""Tensors to pictures: grids of feature maps, signed projections around grey, and the sheets that people look at.
+
+A picture is scaled by a robust symmetric range: 0 is mid-grey, plus and minus the range are white and black, what lies
+outside is clipped. The range is the 99.5th percentile of the absolute values, so one stray pixel doesn't dim the rest.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+Pixels = NDArray[np.uint8]
+
+PERCENTILE = 0.995
+TILE = 55  # side of a feature map on a sheet, about; smaller maps are enlarged by whole factors, larger ones averaged
+GAP = 2
+PAPER = (255, 255, 255)
+INK = (20, 20, 20)
+SILENT = (196, 216, 236)  # a map with nothing to show on this image
+DEAD = (244, 190, 150)  # a map with nothing to show on any probe
+
+
+def robust_range(values: Tensor) -> float:
+    """The 99.5th percentile of the absolute values of a tensor of any shape; 0 when all are 0, NaN when one is not finite."""
+    magnitudes = values.detach().float().abs().flatten()
+    if not bool(torch.isfinite(magnitudes).all()):
+        return float("nan")
+    rank = max(1, int(np.ceil(PERCENTILE * magnitudes.numel())))
+    range_ = float(magnitudes.kthvalue(rank).values)
+    return range_ if range_ > 0 else float(magnitudes.max())
+
+
+def grey_levels(values: Tensor, range_: float) -> Pixels:
+    """Values of any shape as bytes: 0 at 127.5, plus and minus ``range_`` at 255 and 0; all grey when the range is 0 or NaN."""
+    if not range_ > 0:
+        return np.full(tuple(values.shape), 128, dtype=np.uint8)
+    scaled = values.detach().float().div(range_).clamp(-1, 1).add(1).mul(127.5).round()
+    return scaled.to(torch.uint8).cpu().numpy()
+
+
+def signed_picture(projection: Tensor, range_: float) -> Pixels:
+    """A projection (3, H, W) as a colour picture (H, W, 3) around grey."""
+    return grey_levels(projection, range_).transpose(1, 2, 0)
+
+
+def map_sprite(maps: Tensor, range_: float, columns: int = 10) -> Pixels:
+    """Maps (K, h, w) at native size, side by side without gaps: (rows * h, columns * w); the last row is filled with grey."""
+    return _grid(grey_levels(maps, range_), columns, gap=0, fill=128)
+
+
+def silent_maps(maps: Tensor) -> list[bool]:
+    """For maps (K, h, w) of one image: whether a map has the same value everywhere, so that there is nothing to see."""
+    flat = maps.detach().flatten(1)
+    return [bool(same) for same in (flat == flat[:, :1]).all(dim=1)]
+
+
+def dead_maps(maps: Tensor) -> list[bool]:
+    """For maps (N, K, h, w) of all probes: whether a map has the same value everywhere on every one of them."""
+    return silent_maps(maps.detach().transpose(0, 1).flatten(1, 2))
+
+
+def deconvolution_sheet(
+    lines: Sequence[str], original: Pixels, maps: Tensor, maps_range: float, dead: Sequence[bool], projection: Pixels
+) -> Image.Image:
+    """The report's Figures 10 and 11 for one image and layer: the maps as a grid of ten columns, beside them the image, its
+    projection in colour, and the projection's three channels.
+
+    Args:
+        lines: written at the top.
+        original: the image (H, W, 3).
+        maps: the maps to show (K, h, w).
+        maps_range: their range.
+        dead: for each map whether it is dead; silent ones are found here.
+        projection: the picture of the projection (H, W, 3).
+    """
+    grid = Image.fromarray(_grid(_sized(grey_levels(maps, maps_range)), 10, GAP, fill=255)).convert("RGB")
+    side = (grid.width - 9 * GAP) // 10
+    for number, (is_silent, is_dead) in enumerate(zip(silent_maps(maps), dead, strict=True)):
+        if is_silent:
+            corner = (number % 10 * (side + GAP), number // 10 * (side + GAP))
+            _mark(grid, corner, side, "dead" if is_dead else "silent", DEAD if is_dead else SILENT)
+    tiles = [("image", original), ("projection", projection)]
+    channels = [(name, np.repeat(projection[:, :, c : c + 1], 3, axis=2)) for c, name in enumerate(("red", "green", "blue"))]
+    beside = _column([_row(tiles), _row(channels)])
+    return _sheet(lines, _side_by_side(grid, beside))
+
+
+def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
+    """Pictures (H, W, 3) of one size in a row with their names above, under the lines of a heading."""
+    return _sheet(lines, _row(tiles))
+
+
+def _sized(maps: Pixels) -> Pixels:
+    """Maps (K, h, w) enlarged by a whole factor or averaged down to about TILE pixels a side."""
+    height = maps.shape[1]
+    if height > 1.5 * TILE:
+        factor = round(height / TILE)
+        kept = maps[:, : maps.shape[1] // factor * factor, : maps.shape[2] // factor * factor]
+        blocks = kept.reshape(len(maps), kept.shape[1] // factor, factor, kept.shape[2] // factor, factor)
+        return blocks.mean(axis=(2, 4)).round().astype(np.uint8)
+    factor = max(1, round(TILE / height))
+    return maps.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def _grid(tiles: Pixels, columns: int, gap: int, fill: int) -> Pixels:
+    """Tiles (K, h, w) row by row in one picture, ``gap`` pixels apart."""
+    count, height, width = tiles.shape
+    rows = -(-count // columns)
+    cells = np.full((rows * columns, height + gap, width + gap), fill, dtype=np.uint8)
+    cells[:count, :height, :width] = tiles
+    grid = cells.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2)
+    grid = grid.reshape(rows * (height + gap), columns * (width + gap))
+    return grid[: grid.shape[0] - gap, : grid.shape[1] - gap]
+
+
+def _mark(picture: Image.Image, corner: tuple[int, int], side: int, word: str, colour: tuple[int, int, int]) -> None:
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), fill=colour)
+    draw.text((corner[0] + side / 2, corner[1] + side / 2), word, INK, _font(12), anchor="mm")
+
+
+def _row(tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
+    """Named pictures (H, W, 3) of one size beside each other, their names above."""
+    height, width = tiles[0][1].shape[:2]
+    row = Image.new("RGB", (len(tiles) * (width + 8) - 8, height + 20), PAPER)
+    draw = ImageDraw.Draw(row)
+    for number, (name, tile) in enumerate(tiles):
+        left = number * (width + 8)
+        draw.text((left, 2), name, INK, _font(13))
+        row.paste(Image.fromarray(tile), (left, 20))
+    return row
+
+
+def _column(pictures: Sequence[Image.Image]) -> Image.Image:
+    column = Image.new("RGB", (max(each.width for each in pictures), sum(each.height + 8 for each in pictures) - 8), PAPER)
+    top = 0
+    for picture in pictures:
+        column.paste(picture, (0, top))
+        top += picture.height + 8
+    return column
+
+
+def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (left.width + 16 + right.width, max(left.height, right.height)), PAPER)
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + 16, 0))
+    return both
+
+
+def _sheet(lines: Sequence[str], body: Image.Image) -> Image.Image:
+    margin, line_height = 12, 20
+    width = max([body.width, *(int(_font(14).getlength(line)) for line in lines)])
+    head = len(lines) * line_height + 6
+    sheet = Image.new("RGB", (width + 2 * margin, body.height + head + 2 * margin), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((margin, margin + number * line_height), line, INK, _font(14))
+    sheet.paste(body, (margin, margin + head))
+    return sheet
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
