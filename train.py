@@ -38,7 +38,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from lightning_modules.layer_table import print_layer_table
     from lightning_modules.loggers import build_logger, finish_logger, quiet_lightning
     from lightning_modules.networks import IMAGE_SIZES
-    from lightning_modules.record import Diverged, RunRecord, StopOnDivergence
+    from lightning_modules.record import DivergedError, RunRecord, StopOnDivergence
     from lightning_modules.report import final_words, summary, write_summary
     from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
 
@@ -97,7 +97,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     diverged = None
     try:
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-    except Diverged as stop:
+    except DivergedError as stop:
         diverged = str(stop)
     except SystemExit:  # Lightning's answer to Ctrl-C
         finish_logger(logger, {})

@@ -94,6 +94,7 @@ def help_text() -> str:
         "  --config FILE                             settings of an earlier run: RUN/config.yaml",
     ]
     section = None
+    defaults = OmegaConf.structured(Settings)
     for key, entry in fields():
         if key.partition(".")[0] != section and "." in key:
             section = key.partition(".")[0]
@@ -101,8 +102,7 @@ def help_text() -> str:
         elif "." not in key and section != "":
             section = ""
             lines += ["", "run"]
-        default = entry.default_factory() if entry.default is dataclasses.MISSING else entry.default  # type: ignore[misc]
-        choices = entry.metadata["choices"]
+        default, choices = OmegaConf.select(defaults, key), entry.metadata["choices"]
         shown = f"  {key}={'null' if default is None else default}"
         lines.append(f"{shown:<42}  {entry.metadata['help']}" + (f" ({' | '.join(choices)})" if choices else ""))
     return "\n".join(lines)

@@ -52,22 +52,26 @@ class Classifier(LightningModule):
         logits: Tensor = self.network(images)
         return logits
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: D102: Lightning's hook
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Dropout follows from (seed, epoch, rank), so a resumed run draws what the whole run would have."""
         if batch_idx == 0:
             torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:  # noqa: D102: Lightning's hook
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss to minimise, of one batch."""
         images, targets = batch
         logits = self(images)
         self._measure("train", logits.detach(), targets)
         return F.cross_entropy(logits, targets, label_smoothing=self.optim.label_smoothing)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: D102
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measure one batch of the part that its loader belongs to."""
         images, targets = batch
-        part = list(self.trainer.val_dataloaders)[dataloader_idx]
+        part = list(self.trainer.val_dataloaders or PARTS[1:])[dataloader_idx]
         self._measure(part, self(images), targets)
 
-    def configure_optimizers(self) -> Any:  # noqa: D102: Lightning's hook
+    def configure_optimizers(self) -> Any:
+        """The optimiser, with weight decay on weights only, and the rate of each step."""
         decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -83,7 +87,8 @@ class Classifier(LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102: Lightning's hook
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the settings and class names beside the weights."""
         checkpoint.update(self.saved_with_weights)
 
     def _measure(self, part: str, logits: Tensor, targets: Tensor) -> None:

@@ -34,7 +34,8 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         self.register_buffer("band", (distance <= size // 2).float()[:, :, None, None], persistent=False)
         self.band: Tensor
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, D102: torch's own name and contract
+    def forward(self, input: Tensor) -> Tensor:
+        """Values divided by the power of their neighbours' energy."""
         normalised: Tensor = _BandNorm.apply(input, self.band, self.alpha / self.size, self.beta, self.k)
         return normalised
 
@@ -43,14 +44,14 @@ class _BandNorm(torch.autograd.Function):
     """The formulas at the top of this file. Keeps the input and s for the way back, nothing else of their size."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, band: Tensor, alpha: float, beta: float, k: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, a: Tensor, band: Tensor, alpha: float, beta: float, k: float) -> Tensor:
         s = F.conv2d(a * a, band.to(a.dtype) * alpha).add_(k)
         ctx.save_for_backward(a, s, band)
         ctx.alpha, ctx.beta = alpha, beta
         return a * s.pow(-beta)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
         a, s, band = ctx.saved_tensors
         scaled = g * s.pow(-ctx.beta)
         neighbours = F.conv2d((scaled * a).div_(s), band.to(a.dtype) * (2 * ctx.alpha * ctx.beta))
@@ -67,7 +68,8 @@ class L2Pool2d(nn.LPPool2d):
     def __init__(self, kernel_size: int, stride: int, ceil_mode: bool = False) -> None:
         super().__init__(2, kernel_size, stride, ceil_mode)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, D102: torch's own name and contract
+    def forward(self, input: Tensor) -> Tensor:
+        """The L2 norm of each window."""
         kernel = self.kernel_size
         assert isinstance(kernel, int)
         energy = F.avg_pool2d(input * input, kernel, self.stride, ceil_mode=self.ceil_mode) * kernel**2

@@ -21,22 +21,23 @@ from lightning_modules.curves import save_curves
 Row = dict[str, float]
 
 
-class Diverged(RuntimeError):
+class DivergedError(RuntimeError):
     """Training was stopped since its loss was not finite or far above that of guessing."""
 
 
 class StopOnDivergence(Callback):
-    """Raises Diverged as soon as a batch's loss is not finite or above ``times`` the loss of guessing, log(num_classes)."""
+    """Raises DivergedError once a batch's loss is not finite or above ``times`` the loss of guessing, log(num_classes)."""
 
     def __init__(self, num_classes: int, times: float = 10.0) -> None:
         self.largest = times * math.log(num_classes)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:  # noqa: D102
+    ) -> None:
+        """Raise DivergedError where the loss says so."""
         loss = float(outputs["loss"])
         if not loss <= self.largest:
-            raise Diverged(f"loss {loss:.3g} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}")
+            raise DivergedError(f"loss {loss:.3g} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}")
 
 
 class RunRecord(Callback):
@@ -51,10 +52,12 @@ class RunRecord(Callback):
         self.rows: list[Row] = []
         self._started = 0.0
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102: Lightning's hook
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
         return {"rows": self.rows}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102: Lightning's hook
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after these rows."""
         self.rows = list(state_dict["rows"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,7 +67,8 @@ class RunRecord(Callback):
                 for row in self.rows:
                     logger.log_metrics(row)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: D102: Lightning's hook
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -49,9 +49,8 @@ def final_words(rows: list[Row], folder: Path, diverged: str | None, offline_run
             )
     lines.append(f"Everything is in {folder}: metrics.csv, curves.png, pictures/, checkpoints/, split/, config.yaml")
     if offline_run:
-        lines.append(
-            f"W&B kept the run offline: look at it with `wandb leet {offline_run}`, upload it with `wandb sync {offline_run}`"
-        )
+        lines.append(f"W&B kept the run offline. Look at it: wandb leet {offline_run}")
+        lines.append(f"                          Upload it: wandb sync {offline_run}")
     return "\n".join(lines)
 
 

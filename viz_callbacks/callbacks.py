@@ -98,10 +98,12 @@ class LayerPictures(Callback):
     def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:
         """The pictures of one epoch from the recorded forward pass of all probes."""
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102: Lightning's hook
+    def state_dict(self) -> dict[str, Any]:
+        """The ranges that ``fixed_scale`` keeps."""
         return {"first_ranges": self.first_ranges}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102: Lightning's hook
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with these ranges."""
         self.first_ranges = dict(state_dict["first_ranges"])
 
     @property
@@ -201,7 +203,8 @@ class DeconvolutionPictures(LayerPictures):
         super().__init__(folder, probes, **when)
         self.maps = maps
 
-    def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:  # noqa: D102
+    def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:
+        """One picture for each layer and probe."""
         for layer in convolution_layers(network):
             maps = feature_maps(steps, layer)
             shown = maps[:, : self.maps]
@@ -254,7 +257,8 @@ class DeNetPictures(LayerPictures):
 
     name = "denet"
 
-    def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:  # noqa: D102
+    def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:
+        """One picture for each probe."""
         last = convolution_layers(network)[-1]
         predicted = steps[-1].output.argmax(1)
         targets = self.probes.targets.to(predicted.device)

@@ -100,7 +100,8 @@ def _sized(maps: Pixels) -> Pixels:
         factor = round(height / TILE)
         kept = maps[:, : maps.shape[1] // factor * factor, : maps.shape[2] // factor * factor]
         blocks = kept.reshape(len(maps), kept.shape[1] // factor, factor, kept.shape[2] // factor, factor)
-        return blocks.mean(axis=(2, 4)).round().astype(np.uint8)
+        averaged: Pixels = blocks.mean(axis=(2, 4)).round().astype(np.uint8)
+        return averaged
     factor = max(1, round(TILE / height))
     return maps.repeat(factor, axis=1).repeat(factor, axis=2)
 
@@ -111,8 +112,8 @@ def _grid(tiles: Pixels, columns: int, gap: int, fill: int) -> Pixels:
     rows = -(-count // columns)
     cells = np.full((rows * columns, height + gap, width + gap), fill, dtype=np.uint8)
     cells[:count, :height, :width] = tiles
-    grid = cells.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2)
-    grid = grid.reshape(rows * (height + gap), columns * (width + gap))
+    by_row = cells.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2)
+    grid = by_row.reshape(rows * (height + gap), columns * (width + gap))
     return grid[: grid.shape[0] - gap, : grid.shape[1] - gap]
 
 
