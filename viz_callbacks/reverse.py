@@ -22,7 +22,6 @@ Convolutional Networks, ECCV 2014, section 2.1). The dense rule is DeNet's (repo
 Nothing here uses autograd, so it runs under ``torch.inference_mode`` too, and leaves no gradients, hooks or changed modes.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -112,12 +111,12 @@ def _only_chains(module: nn.Module) -> bool:
 
 
 def _evaluating(layer: nn.Module) -> nn.Module:
-    """Give a shallow copy, with the same weights and buffers but flags of its own: not training, not in place."""
-    twin = copy.copy(layer)
-    twin.training = False
+    """Give a shallow copy, with the same weights and buffers but flags of its own: not training, not in place, not compiled."""
+    twin = object.__new__(type(layer))  # copy.copy() refuses layers with parametrizations
+    parts = {name: child and _evaluating(child) for name, child in layer._modules.items()}
+    vars(twin).update(vars(layer), training=False, _modules=parts, _compiled_call_impl=None)
     if "inplace" in vars(twin):
         vars(twin)["inplace"] = False
-    twin._modules = {name: child and _evaluating(child) for name, child in layer._modules.items()}
     return twin
 
 

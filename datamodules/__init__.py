@@ -1,0 +1,29 @@
+"""Where images come from."""
+
+from configs import DataSettings, SettingsError
+from datamodules.caltech101 import Caltech101
+from datamodules.datamodule import ImageDataModule, Probes
+from datamodules.shapes import Shapes
+from datamodules.splits import Split, load_split, save_split
+
+DATA_SETS: dict[str, type[ImageDataModule]] = {"caltech101": Caltech101, "shapes": Shapes}
+
+
+def build_datamodule(settings: DataSettings, image_size: int, seed: int) -> ImageDataModule:
+    """The data set called ``settings.name``, for inputs of ``image_size`` pixels. Raises SettingsError for another name."""
+    if settings.name not in DATA_SETS:
+        raise SettingsError(f"data={settings.name}: choose one of {', '.join(DATA_SETS)}")
+    return DATA_SETS[settings.name](settings, image_size, seed)
+
+
+__all__ = [
+    "DATA_SETS",
+    "Caltech101",
+    "ImageDataModule",
+    "Probes",
+    "Shapes",
+    "Split",
+    "build_datamodule",
+    "load_split",
+    "save_split",
+]

@@ -1,0 +1,105 @@
+"""All images of a data set, decoded once into one file that is mapped into memory."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from rich.progress import MofNCompleteColumn
+
+from configs import SettingsError
+from datamodules.progress import progress_bar
+
+Pixels = NDArray[np.uint8]
+
+BATCH = 256  # images decoded ahead of the writing
+
+
+class CachedImages:
+    """Images (N, H, W, 3) uint8 in a ``.npy`` file. When sent to another process, it is opened there instead of copied."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Copy on write: torch wants writable memory, and the file stays as it is.
+        self._images: Pixels = np.load(path, mmap_mode="c")
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Pixels:
+        image: Pixels = self._images[index]
+        return image
+
+    def __reduce__(self) -> tuple[type["CachedImages"], tuple[Path]]:
+        return CachedImages, (self.path,)
+
+
+def cached_images(path: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> CachedImages:
+    """The decoded ``files`` of ``folder`` from the ``.npy`` file ``path``, which is built if it is missing or out of date.
+
+    ``decode`` gives (H, W, 3) uint8 of one size. A JSON file beside the cache says what it was made from. Several processes
+    may ask at once: one builds, the others wait. Raises SettingsError if the cache cannot be written.
+    """
+    source = _digest(folder, files)
+    if not _is_current(path, source):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if not _is_current(path, source):  # another process may have been faster
+                    _build(path, folder, files, decode)
+                    _record(path).write_text(json.dumps({"source": source, "bytes": path.stat().st_size}))
+        except OSError as error:
+            raise SettingsError(
+                f"data.cache_dir={path.parent}: the cache of decoded images cannot be written there "
+                f"({error.strerror or error}); choose another folder with data.cache_dir, or do without by data.cache=false"
+            ) from error
+    return CachedImages(path)
+
+
+def _build(path: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> None:
+    """Decode in threads and write in order. Ordinary writes, since a full disk kills whoever writes through a memory map."""
+    partial = path.with_suffix(".partial")
+    try:
+        with (
+            open(partial, "wb") as output,
+            ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+            progress_bar(MofNCompleteColumn()) as progress,
+        ):
+            task = progress.add_task("Decoding images", total=len(files))
+            for start in range(0, len(files), BATCH):
+                for image in pool.map(decode, [folder / file for file in files[start : start + BATCH]]):
+                    if output.tell() == 0:
+                        header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image.shape)}
+                        np.lib.format.write_array_header_1_0(output, header)
+                    output.write(image.tobytes())
+                    progress.advance(task)
+            output.flush()
+            os.fsync(output.fileno())
+        _record(path).unlink(missing_ok=True)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _record(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _digest(folder: Path, files: Sequence[str]) -> str:
+    """Changes whenever a file is added, removed, renamed or written."""
+    status = [os.stat(folder / file) for file in files]
+    lines = (f"{file} {stat.st_size} {stat.st_mtime_ns}\n" for file, stat in zip(files, status, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _is_current(path: Path, source: str) -> bool:
+    try:
+        record = json.loads(_record(path).read_text())
+        return bool(record == {"source": source, "bytes": path.stat().st_size})
+    except (OSError, ValueError):
+        return False

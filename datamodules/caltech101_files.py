@@ -1,0 +1,126 @@
+"""The files of Caltech-101: found, unpacked or downloaded, then listed and counted."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from configs import SettingsError
+from datamodules.archives import take_from_zip, unpack_tar
+from datamodules.download import URL, DownloadError, download
+
+IMAGES = "101_ObjectCategories"
+ANNOTATIONS = "Annotations"
+IMAGES_ARCHIVE = "101_ObjectCategories.tar.gz"
+ANNOTATIONS_ARCHIVES = ("Annotations.tar.gz", "Annotations.tar")
+BACKGROUND = "BACKGROUND_Google"
+
+CLASS_COUNT, IMAGE_COUNT = 101, 8_677  # without the background, which has 467 more images
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images below one folder: classes in order of name, and in each class the files in order of name."""
+
+    class_names: list[str]
+    files: list[str]  # such as Faces/image_0001.jpg
+    targets: list[int]
+
+
+def image_folder(root: Path, archives: Path | None) -> Path:
+    """The folder 101_ObjectCategories in ``root``, or ``root`` itself if that is its name.
+
+    Where there is none, it is unpacked from ``archives``, or else downloaded; the annotations come along into
+    ``root``/Annotations. Several processes may ask at once. Raises SettingsError if the images cannot be had.
+    """
+    if root.name == IMAGES and root.is_dir():
+        return root
+    folder = root / IMAGES
+    if folder.is_dir():
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".caltech101.lock"):
+            if folder.is_dir():  # another process was faster
+                return folder
+            with _partial_folder(root / ".caltech101.partial") as partial:
+                _unpack(archives or _downloaded(root, partial), partial, root)
+    except OSError as error:
+        raise SettingsError(
+            f"data.root={root}: Caltech-101 cannot be put there ({error}); choose another folder with data.root"
+        ) from error
+    return folder
+
+
+@contextmanager
+def _partial_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to work in, gone at the end; what a killed process has left in it goes first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _downloaded(root: Path, folder: Path) -> Path:
+    """The folder, below ``folder``, with the two archives from the official download."""
+    archives = folder / "archives"
+    archives.mkdir()
+    archive = archives / "caltech-101.zip"
+    try:
+        download(archive)
+    except DownloadError as error:
+        raise SettingsError(
+            f"Caltech-101 is not in data.root={root} and could not be downloaded ({error}). "
+            f"Set data.root or CALTECH101_ROOT to the folder that holds {IMAGES}, or data.archives or CALTECH101_ARCHIVES "
+            f"to a folder with {IMAGES_ARCHIVE}, or try again with a network that reaches {URL}. "
+            "Without any of them, data=shapes trains on generated images."
+        ) from error
+    take_from_zip(archive, {IMAGES_ARCHIVE, *ANNOTATIONS_ARCHIVES}, archives)
+    return archives
+
+
+def _unpack(archives: Path, partial: Path, root: Path) -> None:
+    """Unpack the archives into ``partial``; what is complete moves to ``root``, the images last, since they are looked for."""
+    archive = archives / IMAGES_ARCHIVE
+    if not archive.is_file():
+        raise SettingsError(f"data.archives={archives}: there is no {IMAGES_ARCHIVE} in it; correct it or leave it out")
+    unpack_tar(archive, partial)
+    list_images(partial / IMAGES, background=True)
+    for annotations in (archives / name for name in ANNOTATIONS_ARCHIVES):
+        if annotations.is_file() and not (root / ANNOTATIONS).exists():
+            unpack_tar(annotations, partial)
+            os.replace(partial / ANNOTATIONS, root / ANNOTATIONS)
+    os.replace(partial / IMAGES, root / IMAGES)
+
+
+def list_images(folder: Path, background: bool) -> Listing:
+    """All images below ``folder``, with or without the class BACKGROUND_Google.
+
+    Only ``*.jpg`` count, since the published data has a stray file ``tmp`` among them. Raises SettingsError if any class or
+    image is missing or too many: the splits hold for the complete data set only.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    objects = [name for name in names if name != BACKGROUND]
+    files = {name: sorted(path.name for path in (folder / name).glob("*.jpg")) for name in names}
+    count = sum(len(files[name]) for name in objects)
+    if (len(objects), count) != (CLASS_COUNT, IMAGE_COUNT):
+        raise SettingsError(
+            f"{folder}: has {len(objects)} of {CLASS_COUNT} classes and {count:,} of {IMAGE_COUNT:,} images of Caltech-101; "
+            "remove the folder to have it unpacked anew"
+        )
+    if background and not files.get(BACKGROUND):
+        raise SettingsError(
+            f"{folder}: has no {BACKGROUND}; remove the folder to have it unpacked anew, or leave out data.background"
+        )
+    class_names = names if background else objects
+    return Listing(
+        class_names,
+        [f"{name}/{file}" for name in class_names for file in files[name]],
+        [target for target, name in enumerate(class_names) for _ in files[name]],
+    )

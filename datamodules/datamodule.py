@@ -1,0 +1,186 @@
+"""What every data set here gives to a training: batches, the split, normalisation and probes."""
+
+import difflib
+import os
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from configs import DataSettings, SettingsError
+from datamodules import splits
+from datamodules.augment import resized
+from datamodules.dataset import Batch, EpochSampler, EvaluationImages, ImageSet, TrainingImages
+from datamodules.splits import Indices, Split
+
+# Red, green and blue of the training part of Caltech-101 (default split, 256 x 256 pixels, values from 0 to 1).
+MEAN = (0.546, 0.529, 0.503)
+STD = (0.315, 0.310, 0.322)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """P images to look at again and again, as evaluation sees them."""
+
+    names: list[str]  # relative file names
+    images: Tensor  # (P, 3, S, S) uint8
+    targets: Tensor  # (P,) int64
+    parts: list[str]  # train, val, test or unused
+
+
+class ImageDataModule(LightningDataModule):
+    """A data set, split, in batches. A subclass says where the images come from.
+
+    ``image_size`` is the side of the square input in pixels; ``seed`` draws order and augmentation. After ``prepare_data()``
+    and ``setup()``, which need no Trainer, there are ``class_names``, ``files``, ``targets`` (N,) and ``split``.
+    """
+
+    title: str
+    default_probes: ClassVar[list[str]]
+
+    class_names: list[str]
+    files: list[str]
+    targets: Indices
+    split: Split
+
+    def __init__(self, settings: DataSettings, image_size: int, seed: int) -> None:
+        super().__init__()
+        _check(settings, seed)
+        self.settings = settings
+        self.image_size = image_size
+        self.seed = seed
+        self._image_set: ImageSet | None = None
+
+    @abstractmethod
+    def read(self) -> ImageSet:
+        """All images of the data set. Raises SettingsError if they cannot be had."""
+
+    @property
+    def image_set(self) -> ImageSet:
+        """What ``setup()`` has read."""
+        if self._image_set is None:
+            raise RuntimeError("call prepare_data() and setup() first")
+        return self._image_set
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split the data, once, whatever the ``stage``."""
+        if self._image_set is None:
+            images = self._image_set = self.read()
+            self.class_names, self.files, self.targets = images.class_names, images.files, images.targets
+            self.split = splits.split(images.targets, images.groups, images.class_names, self.settings)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Augmented batches: images (N, 3, S, S) uint8 and targets (N,) int64. Raises SettingsError if no batch is full."""
+        batch_size = self.settings.batch_size
+        if len(self.split.train) < batch_size:
+            raise SettingsError(
+                f"data.batch_size={batch_size}: there are {len(self.split.train)} training images; ask for that many or fewer"
+            )
+        rank, world_size = self._place()
+        sampler = EpochSampler(self.split.train, self.seed, batch_size, rank, world_size)
+        if self.trainer is not None:
+            # After a resume, the loader starts before Lightning first calls set_epoch, and current_epoch is still one behind.
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        return self._loader(TrainingImages(self.image_set, self.image_size, self.settings, self.seed), sampler)
+
+    def val_dataloader(self) -> dict[str, DataLoader[Batch]]:
+        """Loaders ``val`` (unless val_fraction gives none) and ``test``: each image of the part once, over all processes."""
+        rank, world_size = self._place()
+        dataset = EvaluationImages(self.image_set, self.image_size)
+        parts = {"val": self.split.val, "test": self.split.test}
+        return {name: self._loader(dataset, part[rank::world_size].tolist()) for name, part in parts.items() if len(part)}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise on the device, where bytes have come."""
+        images, targets = batch
+        return self.normalise(images), targets
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) uint8 as float32 of about zero mean and unit variance, channels last in memory."""
+        mean, std = _per_channel(images)
+        return images.to(torch.float32, memory_format=torch.channels_last).sub_(mean).div_(std)
+
+    def denormalise(self, images: Tensor) -> Tensor:
+        """The inverse of ``normalise``, rounded and clipped to uint8."""
+        mean, std = _per_channel(images)
+        return (images * std + mean).round().clamp(0, 255).to(torch.uint8)
+
+    def probes(self, names: list[str]) -> Probes:
+        """The named images, or the data set's own for no names. A name is a file, or a class for its first image.
+
+        Raises SettingsError for an unknown name.
+        """
+        indices = [self._find(name) for name in names or self.default_probes]
+        return Probes(
+            names=[self.files[i] for i in indices],
+            images=torch.stack([resized(self.image_set.images[i], self.image_size) for i in indices]),
+            targets=torch.from_numpy(self.targets[indices]),
+            parts=[self.split.part(i) for i in indices],
+        )
+
+    def _find(self, name: str) -> int:
+        if name in self.files:
+            return self.files.index(name)
+        if name in self.class_names:
+            return int((self.targets == self.class_names.index(name)).argmax())
+        near = difflib.get_close_matches(name, [*self.class_names, *self.files], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"name a file such as {self.files[0]} or a class"
+        raise SettingsError(f"viz.probes: {self.title} has no image or class {name!r}; {hint}")
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and number of the processes that train together."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _loader(self, dataset: Dataset[Batch], sampler: Sampler[tuple[int, int]] | Iterable[int]) -> DataLoader[Batch]:
+        _, world_size = self._place()
+        batch_size = self.settings.batch_size
+        if batch_size % world_size:
+            raise SettingsError(f"data.batch_size={batch_size}: must be a multiple of the {world_size} processes that share it")
+        workers = self._workers()
+        return DataLoader(
+            dataset,
+            batch_size=batch_size // world_size,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=_as_it_is,
+        )
+
+    def _workers(self) -> int:
+        """With an accelerator, other processes load. Without one, they would only take the network's cores."""
+        if self.settings.workers is not None:
+            return self.settings.workers
+        return min(8, os.cpu_count() or 1) if torch.accelerator.is_available() else 0
+
+
+def _as_it_is(batch: object) -> object:
+    """The data set already gives whole batches."""
+    return batch
+
+
+def _per_channel(images: Tensor) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(values, device=images.device).mul(255).view(3, 1, 1) for values in (MEAN, STD))
+    return mean, std
+
+
+def _check(settings: DataSettings, seed: int) -> None:
+    """Raises SettingsError for the first number out of its range."""
+    for name, value, sound, wanted in (
+        ("data.seed", settings.seed, settings.seed >= 0, "0 or more"),
+        ("seed", seed, seed >= 0, "0 or more"),
+        ("data.batch_size", settings.batch_size, settings.batch_size >= 1, "1 or more"),
+        ("data.workers", settings.workers, settings.workers is None or settings.workers >= 0, "0 or more"),
+        ("data.crop_area", settings.crop_area, 0 < settings.crop_area <= 1, "more than 0 and at most 1"),
+        ("data.jitter", settings.jitter, 0 <= settings.jitter <= 1, "between 0 and 1"),
+        ("data.images_per_class", settings.images_per_class, settings.images_per_class >= 2, "2 or more"),
+    ):
+        if not sound:
+            raise SettingsError(f"{name}={value}: must be {wanted}")

@@ -1,0 +1,94 @@
+"""Labelled images, and the order in which a training meets them: a pure function of (seed, epoch)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from configs import DataSettings
+from datamodules.augment import augmented, resized
+from datamodules.cache import Pixels
+from datamodules.splits import Indices
+
+Batch = tuple[Tensor, Tensor]  # images (N, 3, S, S) uint8, targets (N,) int64
+
+
+class Images(Protocol):
+    """Square images by index, each (H, W, 3) uint8."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Pixels: ...
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """N images with names, classes and groups. Images of one group must not be told apart by a split."""
+
+    class_names: list[str]
+    files: list[str]
+    targets: Indices
+    groups: Indices
+    images: Images
+
+
+class TrainingImages(Dataset[Batch]):
+    """Augmented batches. An item is asked for by (epoch, index), so that a worker process knows the epoch."""
+
+    def __init__(self, image_set: ImageSet, size: int, settings: DataSettings, seed: int) -> None:
+        self.image_set = image_set
+        self.size = size
+        self.settings = settings
+        self.seed = seed
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
+        """A whole batch at once."""
+        images = [
+            augmented(self.image_set.images[index], self.size, self.settings, self.seed, epoch, index) for epoch, index in items
+        ]
+        return torch.stack(images), torch.from_numpy(self.image_set.targets[[index for _, index in items]])
+
+
+class EvaluationImages(Dataset[Batch]):
+    """Batches as evaluation sees them, by index."""
+
+    def __init__(self, image_set: ImageSet, size: int) -> None:
+        self.image_set = image_set
+        self.size = size
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """A whole batch at once."""
+        images = [resized(self.image_set.images[index], self.size) for index in indices]
+        return torch.stack(images), torch.from_numpy(self.image_set.targets[list(indices)])
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """This process's (epoch, index) pairs: ``indices`` in an order drawn from (seed, epoch), shared out over the processes.
+
+    What does not fill a last ``global_batch`` is left out, in each epoch something else. The k-th batches of all processes
+    together are the k-th batch of a single process.
+    """
+
+    def __init__(self, indices: Indices, seed: int, global_batch: int, rank: int, world_size: int) -> None:
+        self.indices = indices
+        self.seed = seed
+        self.used = len(indices) // global_batch * global_batch
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.indices)[: self.used]
+        epoch = self.epoch
+        return ((epoch, int(index)) for index in order[self.rank :: self.world_size])
+
+    def __len__(self) -> int:
+        return self.used // self.world_size

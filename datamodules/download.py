@@ -1,0 +1,77 @@
+"""The official archive of Caltech-101, fetched and checked.
+
+Li, Andreeto, Ranzato, Perona: Caltech 101 (1.0), CaltechDATA 2022, doi:10.22002/D1.20086, CC BY 4.0.
+"""
+
+import hashlib
+import http.client
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.progress import DownloadColumn
+
+from datamodules.progress import progress_bar
+
+URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
+MD5 = "3138e1922a9193bfa496528edbbc45d0"
+SHA256 = "331234750fc7f77520e50d9565e8b6907b03565e30320da1401130db08c61f91"
+
+MAX_BYTES = 200_000_000  # the archive has 137,414,764
+TRIES = 3
+BACK_OFF = 2.0  # seconds before the second try, doubled before the third
+TIMEOUT = 30.0  # seconds without a byte
+CHUNK = 1 << 20
+
+
+class DownloadError(Exception):
+    """The archive could not be had; the message is the reason of the last try."""
+
+
+def download(target: Path) -> None:
+    """Fetch the archive at ``URL`` into the file ``target``, which is there at the end only if both checksums are right.
+
+    Raises DownloadError after ``TRIES`` tries, OSError where ``target`` cannot be written.
+    """
+    partial = target.with_name(target.name + ".partial")
+    try:
+        for attempt in range(TRIES):
+            try:
+                _fetch(partial)
+                partial.replace(target)
+                return
+            except DownloadError:
+                if attempt == TRIES - 1:
+                    raise
+                time.sleep(BACK_OFF * 2**attempt)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _fetch(file: Path) -> None:
+    """One try: the whole archive into ``file``, its size and checksums watched."""
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with open(file, "wb") as output:
+        for chunk in _received():
+            output.write(chunk)
+            md5.update(chunk)
+            sha256.update(chunk)
+            if output.tell() > MAX_BYTES:
+                raise DownloadError(f"{URL}: sends more than {MAX_BYTES:,} bytes")
+    if (md5.hexdigest(), sha256.hexdigest()) != (MD5, SHA256):
+        raise DownloadError(f"{URL}: what came is not the official archive (wrong checksum)")
+
+
+def _received() -> Iterator[bytes]:
+    """What the server sends, piece by piece, under a progress bar; the network's errors as DownloadError."""
+    request = urllib.request.Request(URL, headers={"User-Agent": "alexnet-zfnet-caltech101"})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response, progress_bar(DownloadColumn()) as progress:
+            length = response.headers.get("Content-Length")
+            task = progress.add_task("Downloading Caltech-101", total=int(length) if length else None)
+            while chunk := response.read(CHUNK):
+                progress.advance(task, len(chunk))
+                yield chunk
+    except (OSError, http.client.HTTPException) as error:  # URLError, HTTPError and time-outs are OSErrors
+        raise DownloadError(f"{URL}: {error}") from error

@@ -1,0 +1,157 @@
+"""Who trains and who is tested: a few pure functions over labels.
+
+Images that show the same thing form a group, and a group stays whole: all of it trains, or validates, or is tested.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import DataSettings, SettingsError
+
+Indices = NDArray[np.int64]
+
+DRAWS = 100  # orders of the groups to try before a quota is called impossible
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the images in each part: sorted, no image in two parts."""
+
+    train: Indices
+    val: Indices
+    test: Indices
+
+    def part(self, image: int) -> str:
+        """The name of the part that holds ``image``, or ``unused``."""
+        return next((field.name for field in fields(self) if image in getattr(self, field.name)), "unused")
+
+
+def groups(files: Sequence[str], pairs: Iterable[tuple[str, str]]) -> Indices:
+    """The group of each file, where both files of every pair share one: connected components, by union-find.
+
+    A group is named by the smallest index in it. Pairs with a file that isn't in ``files`` are passed over.
+    """
+    index = {file: i for i, file in enumerate(files)}
+    parent = list(range(len(files)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    for a, b in pairs:
+        if a in index and b in index:
+            low, high = sorted((root(index[a]), root(index[b])))
+            parent[high] = low
+    return np.array([root(i) for i in range(len(files))], dtype=np.int64)
+
+
+def split(targets: Indices, groups: Indices, class_names: Sequence[str], settings: DataSettings) -> Split:
+    """Divide the images as ``settings`` ask, drawn by ``settings.seed`` alone.
+
+    ``targets``, ``groups``: (N,) class and group of each image. With ``split=fraction`` each class of n images has
+    round(test_fraction * n) in test, with ``per_class`` exactly train_per_class in train and at most test_per_class in test.
+    Of each class's training images, the share val_fraction is then set aside. Raises SettingsError where a class would have
+    nothing to train or to test on.
+    """
+    _check(targets, class_names, settings)
+    rng = np.random.default_rng(settings.seed)
+    sizes = np.bincount(targets, minlength=len(class_names))
+    everything = np.arange(len(targets))
+    if settings.split == "fraction":
+        test = draw(everything, targets, groups, np.rint(settings.test_fraction * sizes).astype(np.int64), rng)
+        train = np.setdiff1d(everything, test)
+    else:
+        train = draw(everything, targets, groups, np.full_like(sizes, settings.train_per_class), rng)
+        rest = np.setdiff1d(everything, train)
+        quotas = np.minimum(settings.test_per_class, np.bincount(targets[rest], minlength=len(class_names)))
+        test = draw(rest, targets, groups, quotas, rng)
+    train_sizes = np.bincount(targets[train], minlength=len(class_names))
+    val = draw(train, targets, groups, np.rint(settings.val_fraction * train_sizes).astype(np.int64), rng)
+    return Split(train=np.setdiff1d(train, val), val=val, test=test)
+
+
+def draw(candidates: Indices, targets: Indices, groups: Indices, quotas: Indices, rng: np.random.Generator) -> Indices:
+    """Whole groups of ``candidates`` at random, such that class c has exactly ``quotas[c]`` images; sorted.
+
+    Groups come in random order, and one that would overfill any of its classes is passed over. An order that leaves a class
+    short is thrown away and another one tried. Raises SettingsError if ``DRAWS`` orders were in vain.
+    """
+    members: dict[int, list[int]] = {}
+    for image in candidates:
+        members.setdefault(int(groups[image]), []).append(int(image))
+    listed = list(members.values())
+    counts = [np.unique(targets[group], return_counts=True) for group in listed]
+    for _ in range(DRAWS):
+        missing = quotas.copy()
+        taken: list[int] = []
+        for i in rng.permutation(len(listed)):
+            classes, count = counts[i]
+            if (missing[classes] >= count).all():
+                missing[classes] -= count
+                taken += listed[i]
+        if not missing.any():
+            return np.array(sorted(taken), dtype=np.int64)
+    raise SettingsError("data.split: images that must stay together leave no way to fill every class; ask for other sizes")
+
+
+def _check(targets: Indices, class_names: Sequence[str], settings: DataSettings) -> None:
+    """Every class must have something to train and something to test on. Raises SettingsError."""
+    sizes = np.bincount(targets, minlength=len(class_names))
+    smallest = int(sizes.argmin())
+    size, name = int(sizes[smallest]), class_names[smallest]
+    if settings.split == "fraction":
+        share = settings.test_fraction
+        if not 0 < share < 1 or not 0 < round(share * size) < size:
+            raise SettingsError(
+                f"data.test_fraction={share}: {name} has {size} images and must have some to train and some to test; "
+                f"ask for a share between {1 / size:.2f} and {1 - 1 / size:.2f}"
+            )
+        train = size - round(share * size)
+    elif settings.split == "per_class":
+        train = settings.train_per_class
+        if not 1 <= train < size:
+            raise SettingsError(
+                f"data.train_per_class={train}: {name} has {size} images and some must be left to train and to test; "
+                f"ask for 1 to {size - 1}"
+            )
+        if settings.test_per_class < 1:
+            raise SettingsError(f"data.test_per_class={settings.test_per_class}: ask for at least 1")
+    else:
+        raise SettingsError(f"data.split={settings.split}: choose fraction or per_class")
+    if not 0 <= settings.val_fraction < 1 or round(settings.val_fraction * train) >= train:
+        raise SettingsError(
+            f"data.val_fraction={settings.val_fraction}: {name} has {train} training images and would keep none; "
+            "ask for less, or 0 for no validation part"
+        )
+
+
+def save_split(split: Split, files: Sequence[str], folder: Path) -> None:
+    """Write train.txt, val.txt and test.txt into ``folder``: one file name a line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for field in fields(split):
+        lines = [f"{files[i]}\n" for i in getattr(split, field.name)]
+        (folder / f"{field.name}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def load_split(folder: Path, files: Sequence[str]) -> Split:
+    """The split that ``save_split`` wrote, for the same or another order of ``files``.
+
+    Raises SettingsError for a list that is missing or names a file that the data set does not have.
+    """
+    index = {file: i for i, file in enumerate(files)}
+    parts: dict[str, Indices] = {}
+    for field in fields(Split):
+        path = folder / f"{field.name}.txt"
+        try:
+            names = path.read_text(encoding="utf-8").split("\n")[:-1]
+            parts[field.name] = np.array(sorted(index[name] for name in names), dtype=np.int64)
+        except OSError as error:
+            raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
+        except KeyError as error:
+            raise SettingsError(f"{path}: the data set has no image {error}; was the list made with other data?") from error
+    return Split(**parts)

@@ -1,0 +1,74 @@
+"""A stand-in for Caltech-101 of a few generated images, and the real one where the environment says where it is."""
+
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from stand_in import STAND_IN, STAND_IN_CLASSES, STAND_IN_IMAGES, add, jpeg
+
+from configs import DataSettings
+from datamodules import Caltech101, caltech101_files
+
+
+@pytest.fixture
+def stand_in_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with both archives, of 17 images in three classes and three of background."""
+    monkeypatch.setattr(caltech101_files, "CLASS_COUNT", STAND_IN_CLASSES)
+    monkeypatch.setattr(caltech101_files, "IMAGE_COUNT", STAND_IN_IMAGES)
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    with tarfile.open(folder / "101_ObjectCategories.tar.gz", "w:gz") as tar:
+        for category, count in STAND_IN.items():
+            for number in range(1, count + 1):
+                content = jpeg(100 * len(category) + number, grey=number == 1)
+                add(tar, f"101_ObjectCategories/{category}/image_{number:04d}.jpg", content)
+        add(tar, "101_ObjectCategories/BACKGROUND_Google/tmp", jpeg(0))
+    with tarfile.open(folder / "Annotations.tar", "w") as tar:
+        add(tar, "Annotations/Faces_2/annotation_0001.mat", b"stand-in")
+    return folder
+
+
+@pytest.fixture
+def stand_in_zip(stand_in_archives: Path, tmp_path: Path) -> Path:
+    """The same as a zip laid out like the official one."""
+    path = tmp_path / "stand-in-for-caltech-101.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        for archive in stand_in_archives.iterdir():
+            zipped.write(archive, f"caltech-101/{archive.name}")
+            zipped.writestr(f"__MACOSX/caltech-101/._{archive.name}", "resource fork")
+    return path
+
+
+@pytest.fixture
+def stand_in_settings(stand_in_archives: Path, tmp_path: Path) -> DataSettings:
+    return DataSettings(root=str(tmp_path / "root"), archives=str(stand_in_archives), batch_size=4)
+
+
+@pytest.fixture(scope="session")
+def real_settings(pytestconfig: pytest.Config) -> DataSettings:
+    """Settings that reach the real Caltech-101, unpacked and decoded once and kept in pytest's cache folder."""
+    root, archives = os.environ.get("CALTECH101_ROOT"), os.environ.get("CALTECH101_ARCHIVES")
+    if root is None and archives is None:
+        reason = "Caltech-101 is nowhere: set CALTECH101_ROOT or CALTECH101_ARCHIVES"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    kept = pytestconfig.cache.mkdir("caltech101")  # type: ignore[union-attr]
+    return DataSettings(root=root or str(kept), archives=archives, cache_dir=str(kept))
+
+
+@pytest.fixture(scope="session")
+def real_data(real_settings: DataSettings) -> Caltech101:
+    """The real data set, set up with the default split."""
+    data = Caltech101(real_settings, image_size=227, seed=1)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+@pytest.fixture
+def free_of_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """time.sleep returns at once; the waits asked for are listed."""
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    return waits

@@ -1,0 +1,96 @@
+"""Augmentation is a pure function of (seed, epoch, index), and each part of it does what its setting says."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import DataSettings
+from datamodules.augment import _crop, augmented, resized
+
+PLAIN = DataSettings(crop_area=1, flip=False, jitter=0)
+
+
+def with_(**changes: object) -> DataSettings:
+    return DataSettings(**{**vars(PLAIN), **changes})
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def test_same_arguments_same_pixels(image: np.ndarray) -> None:
+    settings = DataSettings()
+    first = augmented(image, 40, settings, seed=3, epoch=5, index=7)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    assert torch.equal(first, augmented(image, 40, settings, seed=3, epoch=5, index=7))
+    for other in ({"seed": 4}, {"epoch": 6}, {"index": 8}):
+        assert not torch.equal(first, augmented(image, 40, settings, **{"seed": 3, "epoch": 5, "index": 7, **other}))
+    assert first.shape == (3, 40, 40)
+    assert first.dtype == torch.uint8
+
+
+def test_without_augmentation_it_is_the_evaluation_image(image: np.ndarray) -> None:
+    assert torch.equal(augmented(image, 40, PLAIN, 1, 2, 3), resized(image, 40))
+
+
+def test_evaluation_at_the_stored_size_changes_nothing(image: np.ndarray) -> None:
+    np.testing.assert_array_equal(resized(image, 64).permute(1, 2, 0).numpy(), image)
+
+
+def test_evaluation_is_antialiased() -> None:
+    board = np.indices((64, 64)).sum(0)[..., None].repeat(3, 2) % 2 * 255
+    assert (resized(board.astype(np.uint8), 16).float() - 127.5).abs().max() < 8
+
+
+def test_half_of_the_images_are_mirrored(image: np.ndarray) -> None:
+    straight = resized(image, 40)
+    mirrored = 0
+    for index in range(200):
+        out = augmented(image, 40, with_(flip=True), 1, 1, index)
+        mirrored += torch.equal(out, straight.flip(2))
+        assert torch.equal(out, straight) or torch.equal(out, straight.flip(2))
+    assert 75 <= mirrored <= 125
+
+
+def test_mirroring_does_not_change_the_crop(image: np.ndarray) -> None:
+    for index in range(10):
+        crop = augmented(image, 40, with_(crop_area=0.3), 1, 1, index)
+        maybe_mirrored = augmented(image, 40, with_(crop_area=0.3, flip=True), 1, 1, index)
+        assert torch.equal(crop, maybe_mirrored) or torch.equal(crop.flip(2), maybe_mirrored)
+
+
+def test_jitter_changes_colours_within_bounds() -> None:
+    grey = np.full((8, 8, 3), 100, dtype=np.uint8)  # contrast and saturation leave it alone
+    levels = [int(augmented(grey, 8, with_(jitter=0.2), 1, 1, index)[0, 0, 0]) for index in range(300)]
+    assert 77 <= min(levels) < 84  # each of the three steps rounds down
+    assert 116 < max(levels) <= 120
+
+
+numbers = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.integers(1, 300), st.floats(0.01, 1), numbers, numbers, numbers)
+def test_crops_lie_within_the_image(side: int, area: float, aspect: float, x: float, y: float) -> None:
+    top, left, height, width = _crop(side, area, aspect, x, y)
+    assert 0 <= top < top + height <= side
+    assert 0 <= left < left + width <= side
+    assert abs(math.sqrt(height * width) - side * math.sqrt(area)) <= 1.5
+    if area * side > 50:
+        assert 0.7 < width / height < 1.43
+
+
+def test_crops_reach_every_corner_and_size() -> None:
+    rng = np.random.default_rng(1)
+    crops = np.array([_crop(100, *rng.uniform([0.3, 0, 0, 0], 1)) for _ in range(2000)])
+    top, left, height, width = crops.T
+    assert (top.min(), left.min(), (top + height).max(), (left + width).max()) == (0, 0, 100, 100)
+    assert 0.28 < (height * width).min() / 1e4 < 0.32
+    assert (height * width).max() / 1e4 > 0.98
+    assert (width / height).min() < 0.77
+    assert (width / height).max() > 1.3

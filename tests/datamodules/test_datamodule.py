@@ -1,0 +1,210 @@
+"""Batches, their order, resuming, sharing between processes, normalisation and probes, on generated shapes."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from configs import DataSettings, SettingsError
+from datamodules import Shapes, build_datamodule
+from datamodules.augment import augmented, resized
+from datamodules.dataset import EpochSampler
+
+
+def shapes(workers: int = 0, **changes: Any) -> Shapes:
+    settings = DataSettings(**{"name": "shapes", "images_per_class": 10, "batch_size": 16, "workers": workers, **changes})
+    data = Shapes(settings, image_size=32, seed=1)
+    data.setup()
+    return data
+
+
+def as_rank(data: Shapes, rank: int, world_size: int, epoch: int = 0) -> Shapes:
+    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        global_rank=rank, world_size=world_size, fit_loop=SimpleNamespace(epoch_progress=progress)
+    )
+    return data
+
+
+def test_batches_are_augmented_images_in_the_order_of_the_epoch() -> None:
+    data = shapes()
+    order = np.random.default_rng((1, 0)).permutation(data.split.train)
+    batches = list(data.train_dataloader())
+    assert len(batches) == len(data.train_dataloader()) == len(data.split.train) // 16
+    for k, (images, targets) in enumerate(batches):
+        assert images.shape == (16, 3, 32, 32)
+        assert (images.dtype, targets.dtype) == (torch.uint8, torch.int64)
+        for position, index in enumerate(order[16 * k : 16 * k + 16]):
+            expected = augmented(data.image_set.images[index], 32, data.settings, 1, 0, int(index))
+            assert torch.equal(images[position], expected)
+            assert targets[position] == data.targets[index]
+
+
+def test_workers_change_nothing() -> None:
+    alone, helped = (list(shapes(workers).train_dataloader()) for workers in (0, 2))
+    for (images, targets), (same_images, same_targets) in zip(alone, helped, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(targets, same_targets)
+
+
+def test_epochs_differ_in_order() -> None:
+    sampler = EpochSampler(np.arange(20), seed=1, global_batch=4, rank=0, world_size=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert [epoch for epoch, _ in first + second] == [0] * 20 + [1] * 20
+    assert [index for _, index in first] != [index for _, index in second]
+    assert sorted(index for _, index in first) == list(range(20))
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_share_each_global_batch(world_size: int) -> None:
+    alone = [index for _, index in EpochSampler(np.arange(30), 1, 8, 0, 1)]
+    shards = [[index for _, index in EpochSampler(np.arange(30), 1, 8, rank, world_size)] for rank in range(world_size)]
+    assert len(alone) == 24
+    local = 8 // world_size
+    for k in range(3):
+        together = sorted(index for shard in shards for index in shard[k * local : (k + 1) * local])
+        assert together == sorted(alone[8 * k : 8 * k + 8])
+
+
+def test_processes_evaluate_each_image_once() -> None:
+    for part in ("val", "test"):
+        seen = []
+        for rank in range(3):
+            loader = as_rank(shapes(batch_size=15), rank, 3).val_dataloader()[part]
+            seen += [targets for _, targets in loader]
+        data = shapes()
+        expected = np.bincount(data.targets[getattr(data.split, part)])
+        assert np.bincount(torch.cat(seen)).tolist() == expected.tolist()
+
+
+def test_loader_of_a_resumed_run_starts_at_its_epoch() -> None:
+    loader = as_rank(shapes(), 0, 1, epoch=5).train_dataloader()
+    epoch, _ = next(iter(loader.sampler))
+    assert epoch == 5
+
+
+class Recorder(lightning.LightningModule):
+    """Trains nothing; keeps a fingerprint of each batch, by epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple[int, list[float]]] = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, _ = batch
+        self.seen.append((self.current_epoch, images.double().sum((1, 2, 3)).tolist()))
+        return self.weight.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(folder: Path, epochs: int, workers: int, resume: Path | None = None) -> tuple[Recorder, Path]:
+    module = Recorder()
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, datamodule=shapes(workers), ckpt_path=resume, weights_only=True)
+    trainer.save_checkpoint(folder / "end.ckpt")
+    return module, folder / "end.ckpt"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_resumed_run_sees_the_same_images(tmp_path: Path, workers: int) -> None:
+    whole, _ = fit(tmp_path, 3, workers)
+    begun, checkpoint = fit(tmp_path, 1, workers)
+    resumed, _ = fit(tmp_path, 3, workers, resume=checkpoint)
+    assert whole.seen == begun.seen + resumed.seen
+    assert whole.seen[0][1] != whole.seen[len(begun.seen)][1]
+
+
+def test_evaluation_batches() -> None:
+    data = shapes()
+    loaders = data.val_dataloader()
+    assert list(loaders) == ["val", "test"]
+    images = torch.cat([images for images, _ in loaders["test"]])
+    targets = torch.cat([targets for _, targets in loaders["test"]])
+    assert len(images) == len(data.split.test)
+    assert torch.equal(images[3], resized(data.image_set.images[data.split.test[3]], 32))
+    np.testing.assert_array_equal(targets, data.targets[data.split.test])
+    assert list(shapes(val_fraction=0).val_dataloader()) == ["test"]
+
+
+def test_normalise_and_back() -> None:
+    data = shapes()
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    normal, _ = data.on_after_batch_transfer((images, torch.zeros(5)), 0)
+    assert normal.dtype == torch.float32
+    assert normal.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(data.denormalise(normal), images)
+    torch.testing.assert_close(normal[0, 0, 0, 0], (images[0, 0, 0, 0] / 255 - 0.546) / 0.315)
+    assert data.denormalise(torch.full((1, 3, 1, 1), 99.0)).tolist() == [[[[255]], [[255]], [[255]]]]
+
+
+def test_probes() -> None:
+    data = shapes()
+    probes = data.probes(["star/0003", "heart"])
+    assert probes.names == ["star/0003", "heart/0001"]
+    assert [data.class_names[target] for target in probes.targets] == ["star", "heart"]
+    assert torch.equal(probes.images[0], resized(data.image_set.images[data.files.index("star/0003")], 32))
+    for name, part in zip(probes.names, probes.parts, strict=True):
+        assert data.files.index(name) in getattr(data.split, part)
+    assert data.probes([]).names == [f"{name}/0001" for name in data.class_names]
+    other = shapes(split="per_class", train_per_class=1, test_per_class=1, val_fraction=0)
+    assert "unused" in other.probes([]).parts
+    with pytest.raises(SettingsError, match=r"no image or class 'sqare'; did you mean square\?"):
+        data.probes(["sqare"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 1000}, r"batch_size=1000: there are 56 training images"),
+        ({"batch_size": 0}, "batch_size=0: must be 1 or more"),
+        ({"crop_area": 0.0}, "crop_area=0.0: must be more than 0"),
+        ({"jitter": 2.0}, "jitter=2.0"),
+        ({"seed": -1}, r"data\.seed=-1"),
+        ({"workers": -1}, "workers=-1"),
+        ({"images_per_class": 1}, "images_per_class=1"),
+    ],
+)
+def test_mistakes_are_explained(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        shapes(**changes).train_dataloader()
+
+
+def test_batch_that_does_not_divide_is_explained() -> None:
+    with pytest.raises(SettingsError, match=r"batch_size=16: must be a multiple of the 3 processes"):
+        as_rank(shapes(), 0, 3).train_dataloader()
+
+
+def test_data_sets_go_by_name() -> None:
+    assert isinstance(build_datamodule(DataSettings(name="shapes"), 32, 1), Shapes)
+    with pytest.raises(SettingsError, match="choose one of caltech101, shapes"):
+        build_datamodule(DataSettings(name="imagenet"), 32, 1)
+    with pytest.raises(SettingsError, match=r"^seed=-1"):
+        build_datamodule(DataSettings(name="shapes"), 32, -1)
+
+
+def test_order_and_images_need_no_setup_twice() -> None:
+    data = shapes()
+    before = data.image_set
+    data.setup("fit")
+    assert data.image_set is before
+    with pytest.raises(RuntimeError, match="setup"):
+        _ = Shapes(DataSettings(), 32, 1).image_set

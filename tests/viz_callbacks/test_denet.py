@@ -1,0 +1,140 @@
+import numpy as np
+import plain
+import pytest
+import torch
+from plain import Geometry
+from torch import Tensor, nn
+
+from viz_callbacks.denet import denet, one_hot
+from viz_callbacks.reverse import record, walk_back
+
+
+def test_two_dense_layers_by_hand() -> None:
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    first.weight.data, first.bias.data = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0.5, -1.0])
+    second.weight.data, second.bias.data = torch.tensor([[1.0, -1.0], [2.0, 1.0]]), torch.tensor([0.25, 2.0])
+    steps = record(nn.Sequential(nn.Flatten(), first, nn.ReLU(), second), torch.zeros(2, 1, 1, 2))
+    # class 0: (1, 0) - (0.25, 2) = (0.75, -2); times W = (0.75 - 4, -0.75 - 2) = (-3.25, -2.75); rectified (0, 0);
+    #          minus (0.5, -1) = (-0.5, 1); times W = (-0.5 + 3, -1 + 4) = (2.5, 3)
+    # class 1: (0, 1) - (0.25, 2) = (-0.25, -1); times W = (-0.25 - 2, 0.25 - 1) = (-2.25, -0.75); rectified (0, 0): the same
+    assert denet(steps, torch.tensor([0, 1])).tolist() == [[[[2.5, 3.0]]], [[[2.5, 3.0]]]]
+    second.bias.data = torch.tensor([0.25, -1.0])
+    # class 0: (0.75, 1) W = (0.75 + 2, -0.75 + 1) = (2.75, 0.25); minus bias (2.25, 1.25); W: (2.25 + 3.75, 4.5 + 5) = (6, 9.5)
+    # class 1: (-0.25, 2) W = (-0.25 + 4, 0.25 + 2) = (3.75, 2.25); minus bias (3.25, 3.25); W: (3.25 + 9.75, 6.5 + 13)
+    assert denet(steps, torch.tensor([0, 1])).tolist() == [[[[6.0, 9.5]]], [[[13.0, 19.5]]]]
+
+
+def small_network() -> nn.Sequential:
+    torch.manual_seed(3)
+    network = nn.Sequential(
+        nn.Conv2d(3, 5, 5, 2), nn.ReLU(inplace=True), nn.LocalResponseNorm(3, alpha=0.5, k=2.0), nn.MaxPool2d(3, 2),
+        nn.Conv2d(5, 4, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
+        nn.Flatten(), nn.Dropout(0.5), nn.Linear(4 * 2 * 2, 7), nn.ReLU(inplace=True), nn.Linear(7, 4),
+    ).double()  # fmt: skip
+    for parameter in network.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, std=0.3)  # biases that matter
+    return network
+
+
+def plain_denet(network: nn.Sequential, images: np.ndarray, classes: list[int]) -> np.ndarray:
+    """DeNet of that very network, layer by layer in NumPy."""
+    conv1, conv2, fc1, fc2 = (
+        (layer.weight.detach().numpy(), layer.bias.detach().numpy())
+        for layer in network
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    )
+    first, second, pool = Geometry(5, 2), Geometry(3, 1, padding=1), Geometry(3, 2)
+
+    rectified1 = np.maximum(plain.convolution(images, *conv1, first), 0)
+    normed = plain.response_norm(rectified1, size=3, alpha=0.5, beta=0.75, k=2.0)
+    pooled1, switches1 = plain.max_pool(normed, pool)
+    rectified2 = np.maximum(plain.convolution(pooled1, *conv2, second), 0)
+    pooled2, switches2 = plain.max_pool(rectified2, pool)
+
+    value = np.zeros((len(images), 4))
+    for image, number in enumerate(classes):
+        value[image, number] = 1
+    value = plain.dense(value, *fc2)
+    value = np.maximum(value, 0)
+    value = plain.dense(value, *fc1)
+    value = value.reshape(pooled2.shape)
+    value = plain.unpool(value, rectified2.shape, switches2)
+    value = np.maximum(value, 0)
+    value = plain.transposed_filters(value, pooled1.shape, conv2[0], second)
+    value = plain.unpool(value, normed.shape, switches1)
+    value = np.maximum(value, 0)
+    return plain.transposed_filters(value, images.shape, conv1[0], first)
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    return small_network()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(4, 3, 25, 25, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def test_a_whole_network_equals_the_plain_version(network: nn.Sequential, images: Tensor) -> None:
+    classes = [2, 0, 3, 1]
+    expected = torch.from_numpy(plain_denet(network, images.numpy(), classes))
+    assert (expected.abs().amax((1, 2, 3)) > 0).all()
+    torch.testing.assert_close(denet(record(network.train(), images), torch.tensor(classes)), expected)
+
+
+def test_it_is_not_homogeneous_where_dense_layers_have_biases(network: nn.Sequential, images: Tensor) -> None:
+    def ratio() -> Tensor:
+        steps = record(network, images)
+        start = one_hot(steps[-1].output, torch.tensor([0, 1, 2, 3]))
+        once, twice = walk_back(steps, start), walk_back(steps, 2 * start)
+        return (twice - 2 * once).norm() / once.norm()
+
+    assert ratio() > 0.1
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            nn.init.zeros_(layer.bias)
+    assert ratio() < 1e-12
+
+
+def test_classes_give_different_pictures_and_images_do_not_depend_on_their_batch(
+    network: nn.Sequential, images: Tensor
+) -> None:
+    same = images[:1].expand(4, -1, -1, -1)
+    pictures = denet(record(network, same), torch.arange(4))
+    assert len({tuple(picture.flatten().tolist()) for picture in pictures}) > 1
+    for number in range(4):
+        alone = denet(record(network, images[:1]), torch.tensor([number]))
+        torch.testing.assert_close(alone[0], pictures[number])
+
+
+def test_it_runs_in_inference_mode_and_leaves_a_network_in_training_alone(network: nn.Sequential, images: Tensor) -> None:
+    network.train()
+    random_state = torch.get_rng_state()
+    with torch.inference_mode():
+        inferred = denet(record(network, images), torch.arange(4))
+    assert torch.equal(denet(record(network, images), torch.arange(4)), inferred)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(module.training for module in network.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_start_is_one_hot() -> None:
+    start = one_hot(torch.randn(3, 4, dtype=torch.bfloat16), torch.tensor([1, 0, 3]))
+    assert start.dtype == torch.bfloat16
+    assert start.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("logits", "classes", "message"),
+    [
+        (torch.randn(2, 4), torch.tensor([1, 4]), r"must lie in 0 ... 3, not \[1, 4\]"),
+        (torch.randn(2, 4), torch.tensor([-1, 0]), r"must lie in 0 ... 3"),
+        (torch.randn(2, 4), torch.tensor([1]), r"\(2, 4\) and \(1,\)"),
+        (torch.randn(2, 4, 1, 1), torch.tensor([1, 1]), r"\(2, 4, 1, 1\) and \(2,\)"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(logits: Tensor, classes: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        one_hot(logits, classes)
