@@ -146,6 +146,8 @@ def validate(settings: Settings) -> None:
             raise SettingsError(f"{key}={value}: it must be {wanted}")
     if model.streams == 2 and model.name != "alexnet":
         raise SettingsError(f"model.streams=2: only AlexNet has two streams, not {model.name}; leave it at 1")
+    if model.pooling == "l2" and data.image_size is not None:
+        raise SettingsError("model.pooling=l2 takes images of the architecture's own size only; add data.image_size=null")
 
 
 def _joined_config(arguments: list[str]) -> list[str]:

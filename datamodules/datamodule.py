@@ -50,7 +50,6 @@ class ImageDataModule(LightningDataModule):
 
     def __init__(self, settings: DataSettings, image_size: int, seed: int) -> None:
         super().__init__()
-        _check(settings, seed)
         self.settings = settings
         self.image_size = image_size
         self.seed = seed
@@ -68,21 +67,21 @@ class ImageDataModule(LightningDataModule):
         return self._image_set
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and split the data, once, whatever the ``stage``."""
+        """Read and split the data, once, whatever the ``stage``. Raises SettingsError if that leaves not even one batch."""
         if self._image_set is None:
             images = self._image_set = self.read()
             self.class_names, self.files, self.targets = images.class_names, images.files, images.targets
             self.split = splits.split(images.targets, images.groups, images.class_names, self.settings)
+            found, batch_size = len(self.split.train), self.settings.batch_size
+            if found < batch_size:
+                raise SettingsError(
+                    f"data.batch_size={batch_size}: there are only {found} training images; ask for at most {found}"
+                )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Augmented batches: images (N, 3, S, S) uint8 and targets (N,) int64. Raises SettingsError if no batch is full."""
-        batch_size = self.settings.batch_size
-        if len(self.split.train) < batch_size:
-            raise SettingsError(
-                f"data.batch_size={batch_size}: there are {len(self.split.train)} training images; ask for that many or fewer"
-            )
+        """Augmented batches: images (N, 3, S, S) uint8 and targets (N,) int64."""
         rank, world_size = self._place()
-        sampler = EpochSampler(self.split.train, self.seed, batch_size, rank, world_size)
+        sampler = EpochSampler(self.split.train, self.seed, self.settings.batch_size, rank, world_size)
         if self.trainer is not None:
             # After a resume, the loader starts before Lightning first calls set_epoch, and current_epoch is still one behind.
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
@@ -169,18 +168,3 @@ def _as_it_is(batch: object) -> object:
 def _per_channel(images: Tensor) -> tuple[Tensor, Tensor]:
     mean, std = (torch.tensor(values, device=images.device).mul(255).view(3, 1, 1) for values in (MEAN, STD))
     return mean, std
-
-
-def _check(settings: DataSettings, seed: int) -> None:
-    """Raises SettingsError for the first number out of its range."""
-    for name, value, sound, wanted in (
-        ("data.seed", settings.seed, settings.seed >= 0, "0 or more"),
-        ("seed", seed, seed >= 0, "0 or more"),
-        ("data.batch_size", settings.batch_size, settings.batch_size >= 1, "1 or more"),
-        ("data.workers", settings.workers, settings.workers is None or settings.workers >= 0, "0 or more"),
-        ("data.crop_area", settings.crop_area, 0 < settings.crop_area <= 1, "more than 0 and at most 1"),
-        ("data.jitter", settings.jitter, 0 <= settings.jitter <= 1, "between 0 and 1"),
-        ("data.images_per_class", settings.images_per_class, settings.images_per_class >= 2, "2 or more"),
-    ):
-        if not sound:
-            raise SettingsError(f"{name}={value}: must be {wanted}")

@@ -75,11 +75,13 @@ class Classifier(LightningModule):
         decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        fused = self.trainer.precision == "32-true"  # one pass over the weights; in half precision it excludes clipping
         optimizer: torch.optim.Optimizer
         if self.optim.name == "adamw":
-            optimizer = torch.optim.AdamW(groups, self.optim.lr)
+            optimizer = torch.optim.AdamW(groups, self.optim.lr, fused=fused)
         else:
-            optimizer = torch.optim.SGD(groups, self.optim.lr, self.optim.momentum, nesterov=self.optim.momentum > 0)
+            momentum = self.optim.momentum
+            optimizer = torch.optim.SGD(groups, self.optim.lr, momentum, nesterov=momentum > 0, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.optim.warmup_epochs * steps / (self.trainer.max_epochs or 1))
         schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -58,24 +58,6 @@ class _BandNorm(torch.autograd.Function):
         return scaled.sub_(neighbours.mul_(a)), None, None, None, None
 
 
-class L2Pool2d(nn.LPPool2d):
-    """Root of the sum of squares over each window, with a gradient of 0 (not NaN) where a window is all 0.
-
-    Shapes: (N, C, H, W) to (N, C, (H - kernel) // stride + 1, ...). With ``ceil_mode`` the last window may hang over the edge;
-    it then counts as if the missing part were like the rest of it, as in PyTorch's own.
-    """
-
-    def __init__(self, kernel_size: int, stride: int, ceil_mode: bool = False) -> None:
-        super().__init__(2, kernel_size, stride, ceil_mode)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The L2 norm of each window."""
-        kernel = self.kernel_size
-        assert isinstance(kernel, int)
-        energy = F.avg_pool2d(input * input, kernel, self.stride, ceil_mode=self.ceil_mode) * kernel**2
-        return energy.clamp_min(torch.finfo(energy.dtype).tiny).sqrt() * (energy > 0)
-
-
 def activation(name: str) -> nn.Module:
     """The activation layer of this name: relu, leaky_relu, tanh or sigmoid (report, section 2.1)."""
     match name:
@@ -98,7 +80,7 @@ def pool(name: str, ceil_mode: bool = False) -> nn.Module:
         case "average":
             return nn.AvgPool2d(3, 2, ceil_mode=ceil_mode)
         case "l2":
-            return L2Pool2d(3, 2, ceil_mode=ceil_mode)
+            return nn.LPPool2d(2, 3, 2, ceil_mode=ceil_mode)
     raise ValueError(f"no pooling {name!r}: max, average or l2")
 
 

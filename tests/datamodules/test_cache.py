@@ -1,18 +1,19 @@
 """The cache holds what decoding gives, follows the files, and is built once however many ask."""
 
+import multiprocessing
 import os
 import pickle
 import resource
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from stand_in import STAND_IN_CLASSES, STAND_IN_IMAGES, jpeg
+from stand_in import STAND_IN_IMAGES, jpeg
 
 from configs import DataSettings, SettingsError
-from datamodules import Caltech101
+from datamodules import Caltech101, caltech101, caltech101_files
 from datamodules.cache import cached_images
 from datamodules.caltech101 import decode
 
@@ -101,36 +102,6 @@ def test_unwritable_folder_names_the_settings(folder: Path, tmp_path: Path) -> N
         cached_images(tmp_path / "file/images.npy", folder, FILES, decode)
 
 
-TWO_AT_ONCE = """
-import sys
-from pathlib import Path
-from configs import DataSettings
-from datamodules import Caltech101, caltech101, caltech101_files
-caltech101_files.CLASS_COUNT, caltech101_files.IMAGE_COUNT = map(int, sys.argv[4:])
-unpack, decode = caltech101_files.unpack_tar, caltech101.decode
-def log(word):
-    with open(sys.argv[3], "a") as file:
-        file.write(word + chr(10))
-def logged_unpack(*arguments):
-    log("unpacked")
-    unpack(*arguments)
-def logged_decode(path):
-    log("decoded")
-    return decode(path)
-caltech101_files.unpack_tar, caltech101.decode = logged_unpack, logged_decode
-data = Caltech101(DataSettings(root=sys.argv[1], archives=sys.argv[2]), 227, seed=1)
-print("ready", flush=True)
-sys.stdin.readline()
-print(sum(int(image.sum()) for image in (data.read().images[i] for i in range(int(sys.argv[5])))))
-"""
-
-
-def python(script: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
 def test_full_disk_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
@@ -143,19 +114,36 @@ def test_full_disk_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "cache").iterdir() if file.suffix != ".lock"] == []
 
 
-def test_two_processes_at_once_unpack_and_decode_once(stand_in_settings: DataSettings, tmp_path: Path) -> None:
+def test_two_processes_at_once_unpack_and_decode_once(
+    stand_in_settings: DataSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = tmp_path / "log"
-    arguments = (stand_in_settings.root, stand_in_settings.archives, log, STAND_IN_CLASSES, STAND_IN_IMAGES)
-    processes = [python(TWO_AT_ONCE, *arguments) for _ in range(2)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    sums = [process.communicate(timeout=50)[0] for process in processes]
-    assert sums[0] == sums[1] != ""
+
+    def logged(function: Callable[..., Any], word: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with open(log, "a") as file:
+                file.write(f"{word}\n")
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(caltech101_files, "unpack_tar", logged(caltech101_files.unpack_tar, "unpacked"))
+    monkeypatch.setattr(caltech101, "decode", logged(decode, "decoded"))
+    processes = multiprocessing.get_context("fork")
+    start, sums = processes.Barrier(2), processes.Queue()
+
+    def ask() -> None:
+        start.wait(timeout=30)
+        images = Caltech101(stand_in_settings, 227, seed=1).read().images
+        sums.put(sum(int(images[i].sum()) for i in range(STAND_IN_IMAGES)))
+
+    both = [processes.Process(target=ask) for _ in range(2)]
+    for process in both:
+        process.start()
+    assert sums.get(timeout=30) == sums.get(timeout=30) > 0
+    for process in both:
+        process.join(timeout=30)
+        assert process.exitcode == 0
     words = log.read_text().split()
     assert words.count("unpacked") == 2  # the images and the annotations
     assert words.count("decoded") == STAND_IN_IMAGES

@@ -171,21 +171,9 @@ def test_probes() -> None:
         data.probes(["sqare"])
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": 1000}, r"batch_size=1000: there are 56 training images"),
-        ({"batch_size": 0}, "batch_size=0: must be 1 or more"),
-        ({"crop_area": 0.0}, "crop_area=0.0: must be more than 0"),
-        ({"jitter": 2.0}, "jitter=2.0"),
-        ({"seed": -1}, r"data\.seed=-1"),
-        ({"workers": -1}, "workers=-1"),
-        ({"images_per_class": 1}, "images_per_class=1"),
-    ],
-)
-def test_mistakes_are_explained(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
-        shapes(**changes).train_dataloader()
+def test_a_batch_larger_than_the_training_part_is_explained() -> None:
+    with pytest.raises(SettingsError, match=r"batch_size=1000: there are only 56 training images"):
+        shapes(batch_size=1000)
 
 
 def test_batch_that_does_not_divide_is_explained() -> None:
@@ -197,8 +185,6 @@ def test_data_sets_go_by_name() -> None:
     assert isinstance(build_datamodule(DataSettings(name="shapes"), 32, 1), Shapes)
     with pytest.raises(SettingsError, match="choose one of caltech101, shapes"):
         build_datamodule(DataSettings(name="imagenet"), 32, 1)
-    with pytest.raises(SettingsError, match=r"^seed=-1"):
-        build_datamodule(DataSettings(name="shapes"), 32, -1)
 
 
 def test_order_and_images_need_no_setup_twice() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import DataSettings, SettingsError
+from datamodules import splits
 from datamodules.splits import Split, draw, groups, load_split, save_split, split
 
 CLASS_SIZES = np.array([31, 80, 45, 45])
@@ -88,6 +89,13 @@ def test_draw_tries_again_when_an_order_leaves_a_class_short() -> None:
         drawn = draw(np.arange(4), targets, group, np.array([3]), np.random.default_rng(seed))
         assert len(drawn) == 3
         assert {0, 1} <= set(drawn.tolist())
+
+
+def test_draw_passes_over_a_group_that_would_overfill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "DRAWS", 1)
+    targets, group = np.zeros(8, dtype=np.int64), np.array([0, 0, 0, 0, 0, 5, 6, 7])
+    for seed in range(20):  # five images are too many wherever their group comes, so it's always the other three
+        assert draw(np.arange(8), targets, group, np.array([3]), np.random.default_rng(seed)).tolist() == [5, 6, 7]
 
 
 def test_draw_gives_up_on_the_impossible() -> None:

@@ -75,7 +75,7 @@ def transposed_filters(value: Array, shape: tuple[int, ...], weight: Array, g: G
 def max_pool(x: Array, g: Geometry) -> tuple[Array, dict[tuple[int, ...], tuple[int, int]]]:
     """The maxima, and for each of them the pixel that it came from (the first, where several are equal)."""
     y = np.zeros((*x.shape[:2], g.outputs(x.shape[2]), g.outputs(x.shape[3])))
-    switches = {}
+    switches: dict[tuple[int, ...], tuple[int, int]] = {}
     for n, c, row, column in outputs(x.shape, g):
         best = max(g.pixels(x.shape, row, column), key=lambda pixel: x[(n, c, *pixel)])
         y[n, c, row, column] = x[(n, c, *best)]

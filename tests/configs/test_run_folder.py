@@ -1,0 +1,90 @@
+"""Where a run lives, and how resume= finds it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from configs import SettingsError
+from configs.command_line import parse, save_settings
+from configs.run_folder import FOLDER_VARIABLE, new_folder, open_run
+
+
+@pytest.fixture(autouse=True)
+def _no_folder_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+
+
+def interrupted_run(runs: Path, *words: str, age: int = 0) -> Path:
+    """A run's folder as an interruption leaves it, with an empty checkpoint."""
+    settings = parse([f"runs={runs}", *words])
+    folder = new_folder(settings)
+    save_settings(settings, folder / "config.yaml")
+    (folder / "checkpoints").mkdir()
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    checkpoint.touch()
+    os.utime(checkpoint, (1_000_000 - age, 1_000_000 - age))
+    return checkpoint
+
+
+def test_runs_never_share_a_folder(tmp_path: Path) -> None:
+    settings = parse([f"runs={tmp_path}", "seed=3"])
+    assert [new_folder(settings).name for _ in range(3)] == [f"alexnet-caltech101-seed3{end}" for end in ("", "-2", "-3")]
+    assert new_folder(parse([f"runs={tmp_path}", "name=mine"])).name == "mine"
+
+
+def test_other_ranks_get_rank_zeros_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = parse([f"runs={tmp_path}"])
+    folder = new_folder(settings)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert new_folder(settings) == folder
+
+
+def test_a_folder_that_cant_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="name a folder that can be written"):
+        new_folder(parse([f"runs={tmp_path / 'file'}"]))
+
+
+def test_resume_last_is_the_newest_of_that_name_only(tmp_path: Path) -> None:
+    interrupted_run(tmp_path, age=50)
+    newest = interrupted_run(tmp_path, age=10)
+    interrupted_run(tmp_path, "seed=12")
+    interrupted_run(tmp_path, "model=zfnet")
+    assert open_run([f"runs={tmp_path}", "resume=last"])[1] == newest
+    assert newest.parts[-3] == "alexnet-caltech101-seed1-2"
+
+
+def test_resume_takes_the_settings_of_the_run(tmp_path: Path) -> None:
+    checkpoint = interrupted_run(tmp_path, "data=shapes", "optim.lr=0.3", "trainer.max_epochs=3")
+    for words in (
+        [f"resume={checkpoint.parents[1]}"],
+        [f"resume={checkpoint}"],
+        ["data=shapes", f"runs={tmp_path}", "resume=last"],
+    ):
+        settings, found = open_run(words)
+        assert found == checkpoint
+        assert (settings.data.name, settings.optim.lr, settings.trainer.max_epochs) == ("shapes", 0.3, 3)
+    longer, _ = open_run([f"resume={checkpoint}", "trainer.max_epochs=5", "data.root=/elsewhere", "logger=none"])
+    assert (longer.trainer.max_epochs, longer.data.root, longer.logger.name) == (5, "/elsewhere", "none")
+
+
+@pytest.mark.parametrize(
+    "word", ["optim.lr=0.1", "seed=2", "model.dropout=0", "data.batch_size=8", "model=zfnet", "data=shapes"]
+)
+def test_what_decides_the_result_cant_change(word: str, tmp_path: Path) -> None:
+    checkpoint = interrupted_run(tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        open_run([f"resume={checkpoint}", word])
+    assert word.partition("=")[0] in str(caught.value)
+
+
+def test_nothing_to_resume_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no checkpoint in"):
+        open_run([f"runs={tmp_path}", "resume=last"])
+    with pytest.raises(SettingsError, match="there is no checkpoint"):
+        open_run([f"resume={tmp_path}"])
+    (tmp_path / "loose.ckpt").touch()
+    with pytest.raises(SettingsError, match="not a run's folder"):
+        open_run([f"resume={tmp_path / 'loose.ckpt'}"])

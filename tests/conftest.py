@@ -1,0 +1,44 @@
+"""What several rooms' tests share: a small network, a small data set, and a Trainer that leaves nothing behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning import Callback, Trainer
+from small_network import small_network
+
+from configs import DataSettings, OptimSettings
+from datamodules import ImageDataModule, build_datamodule
+from lightning_modules import Classifier
+
+
+@pytest.fixture
+def shapes() -> ImageDataModule:
+    """The generated data set, 8 classes of 10 images, batches of 16, 67 pixels."""
+    settings = DataSettings(name="shapes", images_per_class=10, batch_size=16, val_fraction=0.25, workers=0)
+    data = build_datamodule(settings, 67, seed=1)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    """The small network with quick settings."""
+    return Classifier(small_network(), 8, OptimSettings(lr=0.01, warmup_epochs=0.5), seed=1)
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    """A Trainer for so many epochs with these callbacks, on the CPU, without anything that prints."""
+
+    def make(max_epochs: int, callbacks: list[Callback], **others: Any) -> Trainer:
+        settings: dict[str, Any] = {
+            "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+            "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
+            "default_root_dir": tmp_path,
+        }  # fmt: skip
+        return Trainer(max_epochs=max_epochs, callbacks=callbacks, **(settings | others))
+
+    return make

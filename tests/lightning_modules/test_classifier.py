@@ -1,0 +1,73 @@
+"""Loss, metrics, optimiser and schedule."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning import Trainer
+from small_network import small_network
+
+from configs import OptimSettings
+from datamodules import ImageDataModule
+from lightning_modules import Classifier
+from lightning_modules.classifier import learning_rate_factor
+
+
+def test_metrics_of_the_test_part_equal_those_counted_by_hand(
+    classifier: Classifier, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
+) -> None:
+    trainer = make_trainer(1, [])
+    trainer.fit(classifier, shapes)
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    for part in ("val", "test"):
+        batches = list(shapes.val_dataloader()[part])
+        images, targets = (torch.cat(column) for column in zip(*batches, strict=True))
+        with torch.no_grad():
+            logits = classifier.network.eval()(shapes.normalise(images))
+        ranks = logits.argsort(1, descending=True).numpy()
+        hits = ranks[:, 0] == targets.numpy()
+        assert found[f"{part}/accuracy"] == pytest.approx(hits.mean())
+        assert found[f"{part}/top5"] == pytest.approx((ranks[:, :5] == targets.numpy()[:, None]).any(1).mean())
+        assert found[f"{part}/mean_per_class"] == pytest.approx(
+            np.mean([hits[targets.numpy() == k].mean() for k in np.unique(targets)])
+        )
+        assert found[f"{part}/loss"] == pytest.approx(float(F.cross_entropy(logits, targets)), rel=1e-5)
+    assert set(found) == {
+        f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "accuracy", "top5", "mean_per_class")
+    }
+
+
+def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine() -> None:
+    rates = [learning_rate_factor(step, 10, 110, "cosine") for step in range(111)]
+    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert rates[10] == 1
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[110] == pytest.approx(0)
+    assert rates[35] == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert [learning_rate_factor(step, 0, 9, "constant") for step in (0, 5, 9)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_weights_decay_but_biases_dont(name: str, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]) -> None:
+    model = Classifier(small_network(), 8, OptimSettings(name=name, weight_decay=0.125))
+    trainer = make_trainer(1, [])
+    trainer.fit(model, shapes)
+    decayed, others = trainer.optimizers[0].param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.125, 0)
+    assert {parameter.ndim for parameter in decayed["params"]} == {2, 4}
+    assert {parameter.ndim for parameter in others["params"]} == {1}
+    assert type(trainer.optimizers[0]).__name__.lower() == name
+    if name == "sgd":
+        assert decayed["nesterov"]
+
+
+def test_the_rate_reaches_zero_at_the_end(
+    classifier: Classifier, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
+) -> None:
+    trainer = make_trainer(3, [])
+    trainer.fit(classifier, shapes)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+    assert trainer.global_step == 3 * (len(shapes.split.train) // 16)

@@ -1,0 +1,107 @@
+"""The run's record: one row an epoch, whole at any moment, and a stop when the loss explodes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
+from small_network import small_network
+
+from configs import OptimSettings
+from datamodules import ImageDataModule
+from lightning_modules import Classifier
+from lightning_modules.record import (
+    DivergedError,
+    RunRecord,
+    StopOnDivergence,
+    duration,
+    epoch_line,
+    read_rows,
+    write_rows,
+)
+from lightning_modules.report import final_words, summary
+
+
+def test_a_row_for_each_epoch_on_disk_on_the_terminal_and_in_the_logger(
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    make_trainer: Callable[..., Trainer],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = RunRecord(tmp_path, "small network on shapes")
+    logger = CSVLogger(tmp_path, name="csv", version="", flush_logs_every_n_steps=1)
+    make_trainer(3, [record], logger=logger).fit(classifier, shapes)
+    rows = read_rows(tmp_path / "metrics.csv")
+    assert rows == record.rows
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert all(0 <= row[f"{part}/accuracy"] <= 1 for row in rows for part in ("train", "val", "test"))
+    assert rows[0]["lr"] > rows[2]["lr"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert [line.split(" | ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert "test loss" in lines[0]
+    assert "left" in lines[0]
+    assert "left" not in lines[2]
+    assert [row["test/loss"] for row in read_rows(tmp_path / "csv" / "metrics.csv")] == [row["test/loss"] for row in rows]
+    assert Image.open(tmp_path / "curves.png").size[0] > 500
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_rows_before_an_interruption_are_kept_once_and_sent_to_the_logger_again(
+    classifier: Classifier, shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    earlier = RunRecord(tmp_path, "t")
+    earlier.rows = [{"epoch": 1, "seconds": 1.0, "test/loss": 9.0}]
+    write_rows([*earlier.rows, {"epoch": 2, "seconds": 1.0, "test/loss": 8.0}], tmp_path / "metrics.csv")
+    record = RunRecord(tmp_path, "t")
+    record.load_state_dict(earlier.state_dict())
+    logger = CSVLogger(tmp_path, name="csv", version="", flush_logs_every_n_steps=1)
+    make_trainer(1, [record], logger=logger).fit(classifier, shapes)
+    assert len(record.rows) == 2
+    assert read_rows(tmp_path / "metrics.csv")[0]["test/loss"] == 9
+    assert len(read_rows(tmp_path / "csv" / "metrics.csv")) == 2
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 21.0])
+def test_a_loss_that_explodes_stops_the_run_at_once(loss: float) -> None:
+    stop = StopOnDivergence(num_classes=8)  # log 8 = 2.08
+
+    class At:
+        current_epoch = 4
+
+    stop.on_train_batch_end(At(), None, {"loss": torch.tensor(20.0)}, None, 2)  # type: ignore[arg-type]
+    with pytest.raises(DivergedError, match="in batch 3 of epoch 5"):
+        stop.on_train_batch_end(At(), None, {"loss": torch.tensor(loss)}, None, 2)  # type: ignore[arg-type]
+
+
+def test_too_high_a_rate_diverges(shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
+    model = Classifier(small_network(), 8, OptimSettings(lr=1e6, clip=0, warmup_epochs=0))
+    record = RunRecord(tmp_path, "t")
+    with pytest.raises(DivergedError, match=r"loss .* in batch . of epoch"):
+        make_trainer(5, [StopOnDivergence(8), record]).fit(model, shapes)
+    figures = summary(record.rows, "loss nan in batch 2 of epoch 1")
+    assert figures["diverged"] is True
+    assert "A lower optim.lr" in final_words(record.rows, tmp_path, figures["divergence"], None)
+
+
+def test_words_for_people(tmp_path: Path) -> None:
+    assert [duration(seconds) for seconds in (5, 89, 600, 11100)] == ["5 s", "89 s", "10 min", "3 h 05 min"]
+    names = [f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "accuracy", "top5", "mean_per_class")]
+    rows = [{"epoch": epoch, "seconds": 60.0, **dict.fromkeys(names, value)} for epoch, value in ((1, 0.5), (2, 0.4))]
+    assert epoch_line(rows, 10).endswith("| 60 s, 8 min left")
+    words = final_words(rows, tmp_path, None, tmp_path / "offline-run-x")
+    assert "After 2 epochs in 2 min" in words
+    assert "accuracy 40.00 %" in words
+    assert "Best on the validation images: epoch 1 with 50.00 %" in words
+    assert f"wandb sync {tmp_path / 'offline-run-x'}" in words
+    assert f"wandb leet {tmp_path / 'offline-run-x'}" in words
+
+
+def test_a_row_with_new_columns_widens_the_file(tmp_path: Path) -> None:
+    rows = [{"epoch": 1.0, "a": 0.5}, {"epoch": 2.0, "b": 0.25}]
+    write_rows(rows, tmp_path / "metrics.csv")
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,a,b\n1.0,0.5,\n2.0,,0.25\n"
+    assert read_rows(tmp_path / "metrics.csv") == rows

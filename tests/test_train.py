@@ -1,0 +1,173 @@
+"""The door itself, as users open it: real processes of train.py on the generated data set."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_modules import load_network
+from lightning_modules.checkpoints import read_checkpoint
+from lightning_modules.record import read_rows
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.batch_size=8", "optim.lr=0.005", "logger=none",
+         "viz.probes=[circle,star]", "trainer.max_epochs=3", "data.val_fraction=0.25"]  # fmt: skip
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    """A process of train.py, in a process group of its own as a terminal would give it."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *words],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(*words: str) -> tuple[int, str]:
+    process = start(*words)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def wait_for(process: subprocess.Popen[str], file: Path) -> None:
+    """Wait until the file is there, while the process lives."""
+    for _ in range(2400):
+        if file.exists():
+            return
+        if process.poll() is not None:
+            raise AssertionError(f"ended with {process.returncode} before {file.name}: {process.communicate()[0]}")
+        time.sleep(0.05)
+    raise AssertionError(f"{file} did not come")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the output of a run that nothing interrupted."""
+    runs = tmp_path_factory.mktemp("whole")
+    status, output = run(*SMALL, f"runs={runs}", "name=run")
+    assert status == 0, output
+    return runs / "run", output
+
+
+def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
+    folder, output = whole
+    assert {"config.yaml", "metrics.csv", "curves.png", "summary.json", "split", "checkpoints", "pictures"} == set(
+        os.listdir(folder)
+    )
+    assert set(os.listdir(folder / "checkpoints")) == {"last.ckpt", "best.ckpt"}
+    assert set(os.listdir(folder / "split")) == {"train.txt", "val.txt", "test.txt"}
+    assert len(list((folder / "pictures").rglob("epoch-003.jpg"))) == 2 * 5 + 2
+    summary = json.loads((folder / "summary.json").read_text())
+    rows = read_rows(folder / "metrics.csv")
+    assert (summary["diverged"], summary["epochs"], len(rows)) == (False, 3, 3)
+    assert summary["test/accuracy"] == rows[-1]["test/accuracy"]
+    assert summary["version"]
+    for words in ("58,314,120", "generated shapes", "epoch 3/3 | train loss", "on the test images: accuracy", str(folder)):
+        assert words in output
+    assert "Traceback" not in output
+
+
+def test_the_checkpoint_is_safe_to_load_and_holds_the_settings(whole: tuple[Path, str]) -> None:
+    checkpoint = read_checkpoint(whole[0] / "checkpoints" / "last.ckpt")
+    assert checkpoint["settings"]["data"]["image_size"] == 67
+    assert len(checkpoint["class_names"]) == 8
+    network, class_names = load_network(whole[0] / "checkpoints" / "best.ckpt")
+    assert network(torch.zeros(1, 3, 67, 67)).shape == (1, len(class_names))
+
+
+def test_the_saved_settings_repeat_the_run(whole: tuple[Path, str], tmp_path: Path) -> None:
+    status, output = run("--config", str(whole[0] / "config.yaml"), f"runs={tmp_path}", "name=again")
+    assert status == 0, output
+    assert_same_run(whole[0], tmp_path / "again")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_9_in_the_middle_of_an_epoch_then_resume_is_the_same_run(
+    workers: int, whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    process = start(*SMALL, f"runs={tmp_path}", "name=run", f"data.workers={workers}")
+    wait_for(process, tmp_path / "run" / "checkpoints" / "last.ckpt")
+    time.sleep(1)
+    assert process.poll() is None, "it ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    finished = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["epoch"] + 1
+    assert finished < 3, "it was killed after its last epoch"
+    status, output = run(*SMALL, f"runs={tmp_path}", "name=run", f"data.workers={workers}", "resume=last")
+    assert status == 0, output
+    assert f"epoch {finished + 1}/3" in output
+    assert f"epoch {finished}/3" not in output
+    assert_same_run(whole[0], tmp_path / "run")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    """The same figures, weights and pictures to the last bit; only times may differ."""
+    for mine, theirs in zip(read_rows(folder / "metrics.csv"), read_rows(other / "metrics.csv"), strict=True):
+        assert {k: v for k, v in mine.items() if "seconds" not in k} == {k: v for k, v in theirs.items() if "seconds" not in k}
+    one, two = (read_checkpoint(each / "checkpoints" / "last.ckpt") for each in (folder, other))
+    assert all(torch.equal(value, two["state_dict"][name]) for name, value in one["state_dict"].items())
+    moments = [each["optimizer_states"][0]["state"] for each in (one, two)]
+    assert all(torch.equal(state["momentum_buffer"], moments[1][key]["momentum_buffer"]) for key, state in moments[0].items())
+    pictures = [
+        {file.relative_to(each): file.read_bytes() for file in (each / "pictures").rglob("epoch-*")} for each in (folder, other)
+    ]
+    assert pictures[0] == pictures[1]
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(*SMALL, f"runs={tmp_path}", "name=run")
+    wait_for(process, tmp_path / "run" / "checkpoints" / "last.ckpt")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert f"python train.py resume={tmp_path / 'run'}" in output
+    assert "Traceback" not in output
+    read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+
+
+def test_too_high_a_rate_stops_at_once_and_is_marked(tmp_path: Path) -> None:
+    status, output = run(*SMALL, f"runs={tmp_path}", "name=run", "optim.lr=1000", "optim.clip=0", "optim.warmup_epochs=0")
+    assert status == 1, output
+    assert "Stopped: the training diverged, loss" in output
+    assert "Traceback" not in output
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["diverged"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["optim.lrr=1"], "train.py: unknown setting optim.lrr; did you mean optim.lr?"),
+        (["data=shapes", "data.split=per_class", "data.train_per_class=60"], "data.train_per_class=60: "),
+        (["data=shapes", "data.image_size=67", "viz.probes=[hexagon]"], "viz.probes: "),
+        (["data=shapes", "data.batch_size=100000"], "data.batch_size=100000: "),
+        (["resume=nowhere"], "there is no checkpoint"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2_and_leaves_nothing(words: list[str], answer: str, tmp_path: Path) -> None:
+    status, output = run(*words, f"runs={tmp_path}", "logger=none")
+    assert status == 2, output
+    assert answer in output
+    assert "Traceback" not in output
+    assert len(output.strip().splitlines()) == 1, output
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_data_names_the_ways_to_get_it(tmp_path: Path) -> None:
+    status, output = run(
+        "data.archives=" + str(tmp_path / "none"), f"data.root={tmp_path / 'data'}", f"runs={tmp_path / 'runs'}"
+    )
+    assert status == 2, output
+    assert len(output.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()

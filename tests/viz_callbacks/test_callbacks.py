@@ -1,0 +1,187 @@
+"""The callbacks: what they leave on disk and in W&B, and that training cannot notice them."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from PIL import Image
+from small_network import small_network
+
+from configs import LoggerSettings, OptimSettings
+from datamodules import ImageDataModule
+from lightning_modules import Classifier
+from lightning_modules.loggers import build_logger, finish_logger
+from lightning_modules.record import RunRecord
+from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
+from viz_callbacks.deconvolution import deconvolution
+from viz_callbacks.denet import denet
+from viz_callbacks.figures import robust_range
+from viz_callbacks.reverse import record
+
+
+@pytest.fixture
+def probes(shapes: ImageDataModule) -> Probes:
+    found = shapes.probes(["circle", "star"])
+    return Probes(found.names, shapes.normalise(found.images), found.images, found.targets, shapes.class_names, found.parts)
+
+
+def both(folder: Path, probes: Probes, **when: Any) -> list[Callback]:
+    return [DeconvolutionPictures(folder / "deconvolution", probes, **when), DeNetPictures(folder / "denet", probes, **when)]
+
+
+def test_sheets_sprites_and_an_index_that_names_them(
+    classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    make_trainer(3, both(tmp_path, probes, every_n_epochs=2)).fit(classifier, shapes)
+    for kind, places in (
+        ("deconvolution", {f"{probe}-0001/{layer}" for probe in ("circle", "star") for layer in ("conv1", "conv2")}),
+        ("denet", {"circle-0001", "star-0001"}),
+    ):
+        index = json.loads((tmp_path / kind / "index.json").read_text())
+        assert list(index) == ["2", "3"], "every second epoch, and the last"
+        assert {entry["place"] for entry in index["2"]} == places
+        named = {entry["sheet"] for epoch in index.values() for entry in epoch}
+        named |= {file for epoch in index.values() for entry in epoch for file in entry["sprites"].values()}
+        assert named == {str(file.relative_to(tmp_path / kind)) for file in (tmp_path / kind).rglob("epoch-*")}
+        for file in named:
+            pixels = np.asarray(Image.open(tmp_path / kind / file).convert("L"))
+            assert pixels.std() > 1, f"{file} is blank"
+
+
+def test_pictures_show_what_the_methods_compute(
+    classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    make_trainer(1, both(tmp_path, probes)).fit(classifier, shapes)
+    steps = record(classifier.network, probes.images)
+    expected = {
+        ("deconvolution", "star-0001/conv2", "projection"): deconvolution(steps, "conv2")[1],
+        ("denet", "star-0001", "DeNet, true class"): denet(steps, probes.targets)[1],
+    }
+    for (kind, place, name), projection in expected.items():
+        entry = next(
+            entry for entry in json.loads((tmp_path / kind / "index.json").read_text())["1"] if entry["place"] == place
+        )
+        assert entry["ranges"][name] == pytest.approx(robust_range(projection), rel=1e-4)
+        assert f"{entry['ranges'][name]:.3g}" in entry["caption"], "the range is stated"
+        file = next(
+            file for sprite, file in entry["sprites"].items() if sprite in name.lower().replace(",", "").replace(" ", "-")
+        )
+        pixels = np.asarray(Image.open(tmp_path / kind / file).convert("L"), dtype=float)
+        grey = projection.mean(0).numpy()
+        assert np.corrcoef(pixels.ravel(), grey.ravel())[0, 1] > 0.8, "WebP loses some, but not the picture"
+    assert "is star, taken for" in entry["caption"]
+
+
+class Trajectory(Callback):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_training_is_bit_identical_with_and_without(
+    name: str, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    ends = []
+    for callbacks in ([], both(tmp_path, probes)):
+        torch.manual_seed(5)
+        model = Classifier(small_network(), 8, OptimSettings(name=name, lr=0.01), seed=3)
+        trajectory = Trajectory()
+        make_trainer(3, [trajectory, *callbacks]).fit(model, shapes)
+        ends.append((trajectory.losses, model.network.state_dict(), torch.get_rng_state()))
+    assert ends[0][0] == ends[1][0]
+    assert len(set(ends[0][0])) > 3, "there is something to compare"
+    assert all(torch.equal(ends[0][1][key], ends[1][1][key]) for key in ends[0][1])
+    assert torch.equal(ends[0][2], ends[1][2])
+
+
+def test_looking_leaves_mode_gradients_hooks_and_random_numbers_alone(
+    classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    callbacks = both(tmp_path, probes)
+    trainer = make_trainer(1, [])
+    trainer.fit(classifier, shapes)
+    classifier.network.train()
+    classifier.network[0].weight.grad = torch.ones_like(classifier.network[0].weight)
+    classifier.log = lambda *words, **more: None  # type: ignore[method-assign]
+    numbers = torch.get_rng_state()
+    weights = {name: value.clone() for name, value in classifier.state_dict().items()}
+    for callback in callbacks:
+        callback.every_n_epochs = 1  # type: ignore[attr-defined]
+        callback.on_train_epoch_end(trainer, classifier)
+    assert (tmp_path / "denet" / "index.json").exists()
+    assert all(layer.training for layer in classifier.network.modules())
+    assert torch.equal(classifier.network[0].weight.grad, torch.ones_like(classifier.network[0].weight))
+    assert torch.equal(torch.get_rng_state(), numbers)
+    assert all(torch.equal(value, classifier.state_dict()[name]) for name, value in weights.items())
+    assert not any(layer._forward_hooks or layer._backward_hooks for layer in classifier.network.modules())
+
+
+def test_only_rank_zero_looks_and_zero_means_never(
+    classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    trainer = make_trainer(2, both(tmp_path / "never", probes, every_n_epochs=0))
+    trainer.fit(classifier, shapes)
+    assert not (tmp_path / "never").exists()
+    trainer.strategy._local_rank = 1  # type: ignore[attr-defined]
+
+    class Rank1:
+        current_epoch, max_epochs, is_global_zero = 0, 1, False
+
+    both(tmp_path / "rank1", probes)[0].on_train_epoch_end(Rank1(), classifier)  # type: ignore[arg-type]
+    assert not (tmp_path / "rank1").exists()
+
+
+def test_fixed_scale_keeps_the_first_range_even_after_a_resume(probes: Probes, tmp_path: Path) -> None:
+    first = DeconvolutionPictures(tmp_path, probes, fixed_scale=True)
+    assert first.range("a", torch.zeros(9)) == 0, "an empty picture sets no range"
+    assert first.range("a", torch.full((9,), 2.0)) == 2
+    assert first.range("a", torch.full((9,), 5.0)) == 2
+    resumed = DeconvolutionPictures(tmp_path, probes, fixed_scale=True)
+    resumed.load_state_dict(first.state_dict())
+    assert resumed.range("a", torch.full((9,), 7.0)) == 2
+    assert DeconvolutionPictures(tmp_path, probes).range("a", torch.full((9,), 7.0)) == 7
+
+
+def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    probes: Probes,
+    make_trainer: Callable[..., Trainer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no key of whoever runs the tests
+    config = {"model.name": "small", "data.name": "shapes", "optim.lr": 0.01}
+    logger = build_logger(LoggerSettings(mode="auto"), tmp_path, config)
+    assert isinstance(logger, WandbLogger)
+    made = tmp_path / "pictures"
+    make_trainer(2, [*both(made, probes), RunRecord(tmp_path, "t")], logger=logger).fit(classifier, shapes)
+    offline = finish_logger(logger, {"diverged": False, "test/accuracy": 0.5})
+    assert offline is not None
+    done = subprocess.run(["wandb", "leet", "inspect", "--json", str(offline)], capture_output=True, text=True, check=True)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = [row["history"]["item"] for row in records if row.get("type") == "history"]
+    by_epoch = {row["epoch"]: row for row in rows}
+    assert sorted(by_epoch) == [1, 2] == [row["epoch"] for row in rows], "one row an epoch"
+    for row in by_epoch.values():
+        assert {"train/loss", "test/accuracy", "val/mean_per_class", "deconvolution/star-0001/conv2.path"} <= set(row)
+        assert row["range/deconvolution/star-0001/conv2/projection"] > 0
+        assert "taken for" in row["denet/circle-0001.caption"]
+        assert np.asarray(Image.open(offline / "files" / row["denet/circle-0001.path"])).std() > 10, "not a black picture"
+    metrics = {row["metric"].get("glob_name") or row["metric"]["name"]: row["metric"] for row in records if "metric" in row}
+    assert metrics["*"]["step_metric"] == "epoch"
+    assert metrics["val/accuracy"]["summary"] == {"max": True}
+    summaries = [row["summary"] for row in records if "summary" in row]
+    assert summaries
