@@ -4,7 +4,7 @@ from configs import DataSettings, SettingsError
 from datamodules.caltech101 import Caltech101
 from datamodules.datamodule import ImageDataModule, Probes
 from datamodules.shapes import Shapes
-from datamodules.splits import Split, load_split, save_split
+from datamodules.splits import Split, save_split
 
 DATA_SETS: dict[str, type[ImageDataModule]] = {"caltech101": Caltech101, "shapes": Shapes}
 
@@ -24,6 +24,5 @@ __all__ = [
     "Shapes",
     "Split",
     "build_datamodule",
-    "load_split",
     "save_split",
 ]

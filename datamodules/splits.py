@@ -136,22 +136,3 @@ def save_split(split: Split, files: Sequence[str], folder: Path) -> None:
     for field in fields(split):
         lines = [f"{files[i]}\n" for i in getattr(split, field.name)]
         (folder / f"{field.name}.txt").write_text("".join(lines), encoding="utf-8")
-
-
-def load_split(folder: Path, files: Sequence[str]) -> Split:
-    """The split that ``save_split`` wrote, for the same or another order of ``files``.
-
-    Raises SettingsError for a list that is missing or names a file that the data set does not have.
-    """
-    index = {file: i for i, file in enumerate(files)}
-    parts: dict[str, Indices] = {}
-    for field in fields(Split):
-        path = folder / f"{field.name}.txt"
-        try:
-            names = path.read_text(encoding="utf-8").split("\n")[:-1]
-            parts[field.name] = np.array(sorted(index[name] for name in names), dtype=np.int64)
-        except OSError as error:
-            raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
-        except KeyError as error:
-            raise SettingsError(f"{path}: the data set has no image {error}; was the list made with other data?") from error
-    return Split(**parts)

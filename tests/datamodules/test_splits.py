@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs import DataSettings, SettingsError
 from datamodules import splits
-from datamodules.splits import Split, draw, groups, load_split, save_split, split
+from datamodules.splits import Split, draw, groups, save_split, split
 
 CLASS_SIZES = np.array([31, 80, 45, 45])
 NAMES = ["ant", "bee", "cat", "cat_easy"]
@@ -123,16 +123,14 @@ def test_impossible_wishes_are_explained(settings: DataSettings, message: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_file_lists_come_back(tmp_path: Path) -> None:
-    files = [f"a/{i}" for i in range(6)]
-    parts = Split(np.array([0, 3]), np.array([], dtype=np.int64), np.array([1, 5]))
-    save_split(parts, files, tmp_path / "new")
-    assert (tmp_path / "new/test.txt").read_text() == "a/1\na/5\n"
-    loaded = load_split(tmp_path / "new", files[::-1])
-    assert [files[::-1][i] for i in loaded.train] == ["a/3", "a/0"]
-    assert loaded.val.tolist() == []
-    assert [parts.part(i) for i in range(4)] == ["train", "test", "unused", "train"]
-    with pytest.raises(SettingsError, match="no image 'a/5'"):
-        load_split(tmp_path / "new", files[:5])
-    with pytest.raises(SettingsError, match=r"train\.txt: cannot be read"):
-        load_split(tmp_path, files)
+def test_split_is_saved_as_lists_of_files(tmp_path: Path) -> None:
+    files = [f"cat/{number}.jpg" for number in range(5)]
+    save_split(
+        Split(train=np.array([0, 3, 4]), val=np.array([], dtype=np.int64), test=np.array([1, 2])), files, tmp_path / "new"
+    )
+    written = {file.name: file.read_text().split() for file in (tmp_path / "new").iterdir()}
+    assert written == {
+        "train.txt": ["cat/0.jpg", "cat/3.jpg"],
+        "val.txt": [],
+        "test.txt": ["cat/1.jpg", "cat/2.jpg"],
+    }
