@@ -50,6 +50,7 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # loading is cheap beside a step on a CPU
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")  # a resumed run's does
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # nothing is logged by step
 
 

@@ -164,7 +164,7 @@ def test_a_mistake_is_one_line_and_exit_status_2_and_leaves_nothing(words: list[
     assert not list(tmp_path.iterdir())
 
 
-def test_no_data_names_the_ways_to_get_it(tmp_path: Path) -> None:
+def test_archives_that_are_not_there_are_one_line_too(tmp_path: Path) -> None:
     status, output = run(
         "data.archives=" + str(tmp_path / "none"), f"data.root={tmp_path / 'data'}", f"runs={tmp_path / 'runs'}"
     )
