@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,7 +60,7 @@ def save_settings(settings: Settings, file: Path) -> None:
 
 def flat(settings: Settings) -> dict[str, Any]:
     """Settings as one level of dotted keys: sweeps and single runs then share their columns in W&B."""
-    return {key: OmegaConf.select(OmegaConf.structured(settings), key) for key, _ in fields()}
+    return {key: attrgetter(key)(settings) for key, _ in fields()}
 
 
 def plain(settings: Settings) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def help_text() -> str:
         "  --config FILE                             settings of an earlier run: RUN/config.yaml",
     ]
     section = None
-    defaults = OmegaConf.structured(Settings)
+    defaults = Settings()
     for key, entry in fields():
         if key.partition(".")[0] != section and "." in key:
             section = key.partition(".")[0]
@@ -102,7 +103,7 @@ def help_text() -> str:
         elif "." not in key and section != "":
             section = ""
             lines += ["", "run"]
-        default, choices = OmegaConf.select(defaults, key), entry.metadata["choices"]
+        default, choices = attrgetter(key)(defaults), entry.metadata["choices"]
         shown = f"  {key}={'null' if default is None else default}"
         lines.append(f"{shown:<42}  {entry.metadata['help']}" + (f" ({' | '.join(choices)})" if choices else ""))
     return "\n".join(lines)
@@ -111,8 +112,7 @@ def help_text() -> str:
 def validate(settings: Settings) -> None:
     """Raise SettingsError for a word that is not among the choices, a number out of range or an impossible combination."""
     for key, entry in fields():
-        value = OmegaConf.select(OmegaConf.structured(settings), key)
-        choices = entry.metadata["choices"]
+        value, choices = attrgetter(key)(settings), entry.metadata["choices"]
         if choices and value not in choices:
             raise SettingsError(f"{key}={value}: choose one of {', '.join(choices)}")
     data, optim, model = settings.data, settings.optim, settings.model
@@ -142,8 +142,7 @@ def validate(settings: Settings) -> None:
         ("data.seed", data.seed >= 0, "0 or more"),
     ):
         if not holds:
-            value = OmegaConf.select(OmegaConf.structured(settings), key)
-            raise SettingsError(f"{key}={value}: it must be {wanted}")
+            raise SettingsError(f"{key}={attrgetter(key)(settings)}: it must be {wanted}")
     if model.streams == 2 and model.name != "alexnet":
         raise SettingsError(f"model.streams=2: only AlexNet has two streams, not {model.name}; leave it at 1")
     if model.pooling == "l2" and data.image_size is not None:

@@ -84,13 +84,23 @@ def deconvolution_sheet(
             _mark(grid, corner, side, "dead" if is_dead else "silent", DEAD if is_dead else SILENT)
     tiles = [("image", original), ("projection", projection)]
     channels = [(name, np.repeat(projection[:, :, c : c + 1], 3, axis=2)) for c, name in enumerate(("red", "green", "blue"))]
-    beside = _column([_row(tiles), _row(channels)])
+    beside = stacked([_row(tiles), _row(channels)])
     return _sheet(lines, _side_by_side(grid, beside))
 
 
 def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
     """Pictures (H, W, 3) of one size in a row with their names above, under the lines of a heading."""
     return _sheet(lines, _row(tiles))
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures above each other, left edges in line."""
+    column = Image.new("RGB", (max(each.width for each in pictures), sum(each.height + 8 for each in pictures) - 8), PAPER)
+    top = 0
+    for picture in pictures:
+        column.paste(picture, (0, top))
+        top += picture.height + 8
+    return column
 
 
 def _sized(maps: Pixels) -> Pixels:
@@ -133,15 +143,6 @@ def _row(tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
         draw.text((left, 2), name, INK, _font(13))
         row.paste(Image.fromarray(tile), (left, 20))
     return row
-
-
-def _column(pictures: Sequence[Image.Image]) -> Image.Image:
-    column = Image.new("RGB", (max(each.width for each in pictures), sum(each.height + 8 for each in pictures) - 8), PAPER)
-    top = 0
-    for picture in pictures:
-        column.paste(picture, (0, top))
-        top += picture.height + 8
-    return column
 
 
 def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:

@@ -20,7 +20,7 @@ def test_defaults_are_the_dataclasses_with_the_default_presets() -> None:
 def test_later_wins_preset_then_file_then_key(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     save_settings(parse(["data=shapes", "optim.lr=0.5", "trainer.max_epochs=99"]), file)
-    assert parse(["data=shapes"]).trainer.max_epochs == 8
+    assert parse(["data=shapes"]).trainer.max_epochs == 10
     assert parse(["data=shapes", "trainer.max_epochs=3"]).trainer.max_epochs == 3
     assert parse(["trainer.max_epochs=3", "data=shapes"]).trainer.max_epochs == 3
     repeated = parse(["--config", str(file)])

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,8 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     make_trainer(2, [*both(made, probes), RunRecord(tmp_path, "t")], logger=logger).fit(classifier, shapes)
     offline = finish_logger(logger, {"diverged": False, "test/accuracy": 0.5})
     assert offline is not None
-    done = subprocess.run(["wandb", "leet", "inspect", "--json", str(offline)], capture_output=True, text=True, check=True)
+    leet = [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]
+    done = subprocess.run([*leet, str(offline)], capture_output=True, text=True, check=True)
     records = [json.loads(line) for line in done.stdout.splitlines()]
     rows = [row["history"]["item"] for row in records if row.get("type") == "history"]
     by_epoch = {row["epoch"]: row for row in rows}
