@@ -52,7 +52,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     seed_everything(settings.seed, verbose=False)
     network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
     saved = {"settings": plain(settings), "class_names": data.class_names}
-    model = Classifier(network, len(data.class_names), settings.optim, settings.seed, saved)
+    model = Classifier(network, len(data.class_names), settings.optim, data.steps_per_epoch, settings.seed, saved)
 
     folder = checkpoint.parent.parent if checkpoint else new_folder(settings)
     title = f"{settings.model.name} on {data.title}"

@@ -78,6 +78,11 @@ class ImageDataModule(LightningDataModule):
                     f"data.batch_size={batch_size}: there are only {found} training images; ask for at most {found}"
                 )
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches of the training part, over all processes together."""
+        return len(self.split.train) // self.settings.batch_size
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches: images (N, 3, S, S) uint8 and targets (N,) int64."""
         rank, world_size = self._place()

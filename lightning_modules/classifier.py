@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
@@ -26,6 +27,8 @@ class Classifier(LightningModule):
         network: maps images (N, 3, H, W) to logits (N, num_classes).
         num_classes: number of classes.
         optim: optimiser and schedule.
+        steps_per_epoch: training batches of an epoch, for the schedule. Lightning could tell, but would start the loader to
+            find out: before it knows at which epoch a resumed run goes on.
         seed: with the epoch and the rank decides dropout, so that a resumed run draws what the whole run would have.
         saved_with_weights: plain values written into every checkpoint beside the weights (settings, class names).
     """
@@ -35,12 +38,14 @@ class Classifier(LightningModule):
         network: nn.Module,
         num_classes: int,
         optim: OptimSettings,
+        steps_per_epoch: int,
         seed: int = 0,
         saved_with_weights: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.optim = optim
+        self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.saved_with_weights = saved_with_weights or {}
         self.metrics = nn.ModuleDict(
@@ -82,8 +87,8 @@ class Classifier(LightningModule):
         else:
             momentum = self.optim.momentum
             optimizer = torch.optim.SGD(groups, self.optim.lr, momentum, nesterov=momentum > 0, fused=fused)
-        steps = int(self.trainer.estimated_stepping_batches)
-        warmup = round(self.optim.warmup_epochs * steps / (self.trainer.max_epochs or 1))
+        steps = (self.trainer.max_epochs or 1) * self.steps_per_epoch
+        warmup = round(self.optim.warmup_epochs * self.steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, warmup, steps, self.optim.schedule)
         )
@@ -124,5 +129,5 @@ def _metrics(num_classes: int) -> dict[str, Metric]:
 
 
 def _mixed(*numbers: int) -> int:
-    """One seed from several numbers."""
-    return hash(numbers) % 2**63  # a tuple of integers hashes to the same value in every process
+    """One seed from several numbers, the same on every machine."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

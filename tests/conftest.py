@@ -26,7 +26,7 @@ def shapes() -> ImageDataModule:
 @pytest.fixture
 def classifier() -> Classifier:
     """The small network with quick settings."""
-    return Classifier(small_network(), 8, OptimSettings(lr=0.01, warmup_epochs=0.5), seed=1)
+    return Classifier(small_network(), 8, OptimSettings(lr=0.01, warmup_epochs=0.5), steps_per_epoch=3, seed=1)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_weights_decay_but_biases_dont(name: str, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]) -> None:
-    model = Classifier(small_network(), 8, OptimSettings(name=name, weight_decay=0.125))
+    model = Classifier(small_network(), 8, OptimSettings(name=name, weight_decay=0.125), shapes.steps_per_epoch)
     trainer = make_trainer(1, [])
     trainer.fit(model, shapes)
     decayed, others = trainer.optimizers[0].param_groups
@@ -70,4 +70,4 @@ def test_the_rate_reaches_zero_at_the_end(
     trainer = make_trainer(3, [])
     trainer.fit(classifier, shapes)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
-    assert trainer.global_step == 3 * (len(shapes.split.train) // 16)
+    assert trainer.global_step == 3 * classifier.steps_per_epoch == 3 * shapes.steps_per_epoch

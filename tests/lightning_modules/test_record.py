@@ -78,7 +78,7 @@ def test_a_loss_that_explodes_stops_the_run_at_once(loss: float) -> None:
 
 
 def test_too_high_a_rate_diverges(shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
-    model = Classifier(small_network(), 8, OptimSettings(lr=1e6, clip=0, warmup_epochs=0))
+    model = Classifier(small_network(), 8, OptimSettings(lr=1e6, clip=0, warmup_epochs=0), shapes.steps_per_epoch)
     record = RunRecord(tmp_path, "t")
     with pytest.raises(DivergedError, match=r"loss .* in batch . of epoch"):
         make_trainer(5, [StopOnDivergence(8), record]).fit(model, shapes)

@@ -95,7 +95,7 @@ def test_training_is_bit_identical_with_and_without(
     ends = []
     for callbacks in ([], both(tmp_path, probes)):
         torch.manual_seed(5)
-        model = Classifier(small_network(), 8, OptimSettings(name=name, lr=0.01), seed=3)
+        model = Classifier(small_network(), 8, OptimSettings(name=name, lr=0.01), shapes.steps_per_epoch, seed=3)
         trajectory = Trajectory()
         make_trainer(3, [trajectory, *callbacks]).fit(model, shapes)
         ends.append((trajectory.losses, model.network.state_dict(), torch.get_rng_state()))
