@@ -39,10 +39,11 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from lightning_modules.loggers import build_logger, finish_logger, quiet_lightning
     from lightning_modules.networks import IMAGE_SIZES
     from lightning_modules.record import DivergedError, RunRecord, StopOnDivergence
-    from lightning_modules.report import final_words, summary, write_summary
+    from lightning_modules.report import code_version, final_words, summary, write_summary
     from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
 
     quiet_lightning()
+    code = code_version()
     image_size = settings.data.image_size or IMAGE_SIZES[settings.model.name]
     data = build_datamodule(settings.data, image_size, settings.seed)
     data.prepare_data()
@@ -61,7 +62,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         save_settings(settings, folder / "config.yaml")
         save_split(data.split, data.files, folder / "split")
         print_layer_table(network, image_size, f"{title}: {len(data.class_names)} classes")
-        logger = build_logger(settings.logger, folder, flat(settings))
+        logger = build_logger(settings.logger, folder, flat(settings) | code)
 
     bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
     record = RunRecord(folder, title)
@@ -104,7 +105,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         print(f"\nInterrupted. Finished epochs are kept; go on with: python train.py resume={folder}")
         return 130
     if trainer.is_global_zero:
-        figures = summary(record.rows, diverged)
+        figures = summary(record.rows, diverged, code)
         write_summary(figures, folder / "summary.json")
         print(final_words(record.rows, folder, diverged, finish_logger(logger, figures)))
     return 1 if diverged else 0

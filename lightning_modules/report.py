@@ -14,8 +14,8 @@ from lightning_modules.record import Row, duration
 NAMES = {"accuracy": "accuracy", "top5": "top-5", "mean_per_class": "mean per class"}
 
 
-def summary(rows: list[Row], diverged: str | None) -> dict[str, Any]:
-    """The figures of the last epoch, what machine and code made them, and whether the run diverged (and how)."""
+def summary(rows: list[Row], diverged: str | None, code: dict[str, str]) -> dict[str, Any]:
+    """The figures of the last epoch, what code (``code_version`` at the start) and machine made them, whether it diverged."""
     last = rows[-1] if rows else {}
     return {
         "diverged": diverged is not None,
@@ -23,7 +23,7 @@ def summary(rows: list[Row], diverged: str | None) -> dict[str, Any]:
         "epochs": int(last.get("epoch", 0)),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         **{name: value for name, value in last.items() if "/" in name and not name.startswith("seconds")},
-        **code_version(),
+        **code,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}, {_device_name()}",

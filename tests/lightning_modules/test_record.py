@@ -82,7 +82,7 @@ def test_too_high_a_rate_diverges(shapes: ImageDataModule, make_trainer: Callabl
     record = RunRecord(tmp_path, "t")
     with pytest.raises(DivergedError, match=r"loss .* in batch . of epoch"):
         make_trainer(5, [StopOnDivergence(8), record]).fit(model, shapes)
-    figures = summary(record.rows, "loss nan in batch 2 of epoch 1")
+    figures = summary(record.rows, "loss nan in batch 2 of epoch 1", {"version": "1"})
     assert figures["diverged"] is True
     assert "A lower optim.lr" in final_words(record.rows, tmp_path, figures["divergence"], None)
 
