@@ -165,7 +165,7 @@ def test_probes() -> None:
     for name, part in zip(probes.names, probes.parts, strict=True):
         assert data.files.index(name) in getattr(data.split, part)
     assert data.probes([]).names == [f"{name}/0001" for name in data.class_names]
-    other = shapes(split="per_class", train_per_class=1, test_per_class=1, val_fraction=0)
+    other = shapes(split="per_class", train_per_class=1, test_per_class=1, val_fraction=0, batch_size=8)
     assert "unused" in other.probes([]).parts
     with pytest.raises(SettingsError, match=r"no image or class 'sqare'; did you mean square\?"):
         data.probes(["sqare"])

@@ -34,7 +34,8 @@ def test_picture_is_a_pure_function_of_seed_class_and_number(shapes: Shapes) -> 
 
 
 def test_masks_lie_at_the_network_size() -> None:
-    data = Shapes(DataSettings(name="shapes", images_per_class=2, test_fraction=0.5, val_fraction=0), image_size=60, seed=1)
+    settings = DataSettings(name="shapes", images_per_class=2, test_fraction=0.5, val_fraction=0, batch_size=8)
+    data = Shapes(settings, image_size=60, seed=1)
     data.setup()
     assert data.masks.shape == (16, 60, 60)
     assert data.masks.dtype == np.bool_

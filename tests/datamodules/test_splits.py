@@ -125,9 +125,9 @@ def test_impossible_wishes_are_explained(settings: DataSettings, message: str) -
 
 def test_split_is_saved_as_lists_of_files(tmp_path: Path) -> None:
     files = [f"cat/{number}.jpg" for number in range(5)]
-    save_split(
-        Split(train=np.array([0, 3, 4]), val=np.array([], dtype=np.int64), test=np.array([1, 2])), files, tmp_path / "new"
-    )
+    parts = Split(train=np.array([0, 3]), val=np.array([], dtype=np.int64), test=np.array([1, 2]))
+    save_split(parts, files, tmp_path / "new")
+    assert [parts.part(image) for image in range(5)] == ["train", "test", "test", "train", "unused"]
     written = {file.name: file.read_text().split() for file in (tmp_path / "new").iterdir()}
     assert written == {
         "train.txt": ["cat/0.jpg", "cat/3.jpg"],
