@@ -150,7 +150,7 @@ def test_too_high_a_rate_stops_at_once_and_is_marked(tmp_path: Path) -> None:
     ("words", "answer"),
     [
         (["optim.lrr=1"], "train.py: unknown setting optim.lrr; did you mean optim.lr?"),
-        (["data=shapes", "data.split=per_class", "data.train_per_class=80"], "data.train_per_class=60: "),
+        (["data=shapes", "data.split=per_class", "data.train_per_class=80"], "data.train_per_class=80: "),
         (["data=shapes", "data.image_size=67", "viz.probes=[hexagon]"], "viz.probes: "),
         (["data=shapes", "data.batch_size=100000"], "data.batch_size=100000: "),
         (["resume=nowhere"], "there is no checkpoint"),
