@@ -76,11 +76,15 @@ class OptimSettings:
 @dataclass
 class TrainerSettings:
     max_epochs: int = setting(30, "epochs to train")
-    accelerator: str = setting("auto", "auto, cpu, gpu, mps ... (Lightning)")
+    accelerator: str = setting("auto", "what to compute on (Lightning)", ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: str = setting("auto", "auto, a number, or a list such as 0,1 (Lightning)")
     num_nodes: int = setting(1, "machines (Lightning)")
     strategy: str = setting("auto", "auto, ddp ... (Lightning)")
-    precision: str = setting("32-true", "32-true, bf16-mixed, 16-mixed ... (Lightning)")
+    precision: str = setting(
+        "32-true",
+        "numbers to compute with (Lightning)",
+        ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"),
+    )
     progress_bar: bool = setting(True, "show a progress bar on a terminal")
 
 

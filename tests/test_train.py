@@ -30,7 +30,13 @@ def start(*words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=listen_to_ctrl_c,
     )
+
+
+def listen_to_ctrl_c() -> None:
+    """A process that a script starts in the background ignores Ctrl-C, and so would those it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(*words: str) -> tuple[int, str]:

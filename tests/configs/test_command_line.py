@@ -54,6 +54,8 @@ def test_dashes_and_words_as_an_agent_passes_them() -> None:
         ("trainer.max_epochs=0", "trainer.max_epochs=0: it must be 1 or more"),
         ("data.val_fraction=1", "data.val_fraction=1.0: it must be from 0 to below 1"),
         ("optim.lr=nan", "optim.lr=nan: it must be above 0"),
+        ("trainer.precision=8", "trainer.precision=8: choose one of 32-true"),
+        ("trainer.accelerator=abacus", "choose one of auto, cpu"),
         ("model=resnet", "model=resnet: choose one of alexnet, zfnet"),
         ("model.activation=gelu", "choose one of relu, leaky_relu, tanh, sigmoid"),
         ("optim=3", "optim is a group of settings"),
