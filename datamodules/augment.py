@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import torch
-import torchvision.transforms.v2.functional as F  # type: ignore[import-untyped]
+import torchvision.transforms.v2.functional as F  # type: ignore[import-untyped]  # torchvision ships no types
 from torch import Tensor
 
 from configs import DataSettings

@@ -134,6 +134,7 @@ def transposed_filters(step: Step, value: Tensor) -> Tensor:
     (top, bottom), (left, right) = _padding(conv)
     images, channels, height, width = step.input.shape
     padded = (images, channels, height + bottom - top, width + right - left)
+    # The ignore: torch.nn.grad has no types.
     back: Tensor = conv2d_input(padded, conv.weight, value, conv.stride, (top, left), conv.dilation, conv.groups)  # type: ignore[no-untyped-call]
     return back[..., :height, :width]
 

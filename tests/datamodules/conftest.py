@@ -53,7 +53,7 @@ def real_settings(pytestconfig: pytest.Config) -> DataSettings:
     if root is None and archives is None:
         reason = "Caltech-101 is nowhere: set CALTECH101_ROOT or CALTECH101_ARCHIVES"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    kept = pytestconfig.cache.mkdir("caltech101")  # type: ignore[union-attr]
+    kept = pytestconfig.cache.mkdir("caltech101")
     return DataSettings(root=root or str(kept), archives=archives, cache_dir=str(kept))
 
 

@@ -25,9 +25,7 @@ def shapes(workers: int = 0, **changes: Any) -> Shapes:
 
 def as_rank(data: Shapes, rank: int, world_size: int, epoch: int = 0) -> Shapes:
     progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        global_rank=rank, world_size=world_size, fit_loop=SimpleNamespace(epoch_progress=progress)
-    )
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, fit_loop=SimpleNamespace(epoch_progress=progress))
     return data
 
 

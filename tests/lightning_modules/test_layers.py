@@ -11,7 +11,7 @@ from lightning_modules.layers import LocalResponseNorm, activation, initialise, 
 
 def values_and_gradients(function: object, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     a = a.clone().requires_grad_()
-    b = function(a)  # type: ignore[operator]
+    b = function(a)
     (gradient,) = torch.autograd.grad(b, a, g)
     return b.detach(), gradient
 
@@ -78,7 +78,7 @@ def test_last_pool_is_the_3x3_pool_on_full_size_maps() -> None:
 )
 def test_activations_follow_the_reports_formulas(name: str, formula: object) -> None:
     x = torch.linspace(-4, 4, 33, dtype=torch.float64)
-    np.testing.assert_allclose(activation(name)(x.clone()).numpy(), formula(x.numpy()))  # type: ignore[operator]
+    np.testing.assert_allclose(activation(name)(x.clone()).numpy(), formula(x.numpy()))
 
 
 def test_unknown_names_are_refused() -> None:

@@ -72,9 +72,9 @@ def test_a_loss_that_explodes_stops_the_run_at_once(loss: float) -> None:
     class At:
         current_epoch = 4
 
-    stop.on_train_batch_end(At(), None, {"loss": torch.tensor(20.0)}, None, 2)  # type: ignore[arg-type]
+    stop.on_train_batch_end(At(), None, {"loss": torch.tensor(20.0)}, None, 2)
     with pytest.raises(DivergedError, match="in batch 3 of epoch 5"):
-        stop.on_train_batch_end(At(), None, {"loss": torch.tensor(loss)}, None, 2)  # type: ignore[arg-type]
+        stop.on_train_batch_end(At(), None, {"loss": torch.tensor(loss)}, None, 2)
 
 
 def test_too_high_a_rate_diverges(shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:

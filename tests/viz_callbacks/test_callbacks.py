@@ -113,11 +113,11 @@ def test_looking_leaves_mode_gradients_hooks_and_random_numbers_alone(
     trainer.fit(classifier, shapes)
     classifier.network.train()
     classifier.network[0].weight.grad = torch.ones_like(classifier.network[0].weight)
-    classifier.log = lambda *words, **more: None  # type: ignore[method-assign]
+    classifier.log = lambda *words, **more: None
     numbers = torch.get_rng_state()
     weights = {name: value.clone() for name, value in classifier.state_dict().items()}
     for callback in callbacks:
-        callback.every_n_epochs = 1  # type: ignore[attr-defined]
+        callback.every_n_epochs = 1
         callback.on_train_epoch_end(trainer, classifier)
     assert (tmp_path / "denet" / "index.json").exists()
     assert all(layer.training for layer in classifier.network.modules())
@@ -136,7 +136,7 @@ def test_only_rank_zero_looks_and_zero_means_never(
     class Rank1:
         current_epoch, max_epochs, is_global_zero = 0, 1, False
 
-    both(tmp_path / "rank1", probes)[0].on_train_epoch_end(Rank1(), classifier)  # type: ignore[arg-type]
+    both(tmp_path / "rank1", probes)[0].on_train_epoch_end(Rank1(), classifier)
     assert not (tmp_path / "rank1").exists()
 
 

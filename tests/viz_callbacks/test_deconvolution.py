@@ -83,7 +83,7 @@ def by_autograd(network: nn.Sequential, images: Tensor, layer: int, start: Tenso
 
 @pytest.mark.parametrize("layer", CONVOLUTIONS)
 @pytest.mark.parametrize("select", [whole_layer, partial(one_map, k=3), partial(strongest_activation, k=2)])
-def test_every_start_equals_autograd_with_other_rectifiers(network, images, layer, select) -> None:  # type: ignore[no-untyped-def]
+def test_every_start_equals_autograd_with_other_rectifiers(network, images, layer, select) -> None:
     steps = record(network, images)
     projection = deconvolution(steps, layer, select)
     assert projection.shape == images.shape
@@ -229,7 +229,7 @@ def test_the_strongest_of_negative_activations_is_still_the_largest() -> None:
 
 
 @pytest.mark.parametrize("start", [one_map, strongest_activation])
-def test_a_map_that_does_not_exist_is_refused(start) -> None:  # type: ignore[no-untyped-def]
+def test_a_map_that_does_not_exist_is_refused(start) -> None:
     with pytest.raises(IndexError, match="9"):
         start(torch.rand(1, 4, 2, 2), 9)
 

@@ -521,7 +521,7 @@ def test_parts_within_an_own_layer_evaluate_too() -> None:
 @pytest.mark.parametrize("network", [Block(), OwnOrder(nn.ReLU()), nn.ModuleList([nn.ReLU()])])
 def test_a_network_that_is_no_chain_is_refused_with_the_remedy(network: nn.Module) -> None:
     with pytest.raises(TypeError, match=rf"not a {type(network).__name__}: wrap its parts in nn.Sequential"):
-        record(network, torch.randn(1, 1, 4, 4))  # type: ignore[arg-type]
+        record(network, torch.randn(1, 1, 4, 4))
 
 
 def test_other_shapes_are_refused() -> None:
