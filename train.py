@@ -1,6 +1,8 @@
 """Train AlexNet or ZFNet and look inside at every epoch: ``python train.py model=alexnet``; ``--help`` shows every setting."""
 
+import shlex
 import sys
+import time
 from pathlib import Path
 
 from configs import Settings, SettingsError
@@ -25,6 +27,7 @@ def main(arguments: list[str]) -> int:
 
 def train(settings: Settings, checkpoint: Path | None) -> int:
     """Data, network, callbacks, Trainer; fit; say where everything is. Returns the exit status."""
+    started = time.monotonic()
     # Imported here, since torch takes seconds: help and mistakes in the settings are answered before.
     import torch
     from lightning import Trainer, seed_everything
@@ -35,16 +38,21 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from datamodules import build_datamodule, save_split
     from lightning_modules import Classifier, build_network
     from lightning_modules.checkpoints import WholeCheckpointIO, checkpoint_callbacks
+    from lightning_modules.confusion import save_confusion
     from lightning_modules.layer_table import print_layer_table
     from lightning_modules.loggers import build_logger, finish_logger, quiet_lightning
+    from lightning_modules.machine import best_precision, keep_freed_memory
     from lightning_modules.networks import IMAGE_SIZES
     from lightning_modules.record import DivergedError, RunRecord, StopOnDivergence
     from lightning_modules.report import code_version, final_words, summary, write_summary
     from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
 
     quiet_lightning()
-    code = code_version()
+    keep_freed_memory()
+    precision = best_precision() if settings.trainer.precision == "auto" else settings.trainer.precision
     image_size = settings.data.image_size or IMAGE_SIZES[settings.model.name]
+    command = shlex.join(["python", "train.py", *sys.argv[1:]])
+    facts = {"command": command, "input_size": image_size, "computed_in": precision, **code_version()}
     data = build_datamodule(settings.data, image_size, settings.seed)
     data.prepare_data()
     data.setup("fit")
@@ -53,7 +61,9 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     seed_everything(settings.seed, verbose=False)
     network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
     saved = {"settings": plain(settings), "class_names": data.class_names}
-    model = Classifier(network, len(data.class_names), settings.optim, data.steps_per_epoch, settings.seed, saved)
+    model = Classifier(
+        network, len(data.class_names), settings.optim, data.steps_per_epoch, settings.seed, settings.data.flip, saved
+    )
 
     folder = checkpoint.parent.parent if checkpoint else new_folder(settings)
     title = f"{settings.model.name} on {data.title}"
@@ -62,7 +72,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         save_settings(settings, folder / "config.yaml")
         save_split(data.split, data.files, folder / "split")
         print_layer_table(network, image_size, f"{title}: {len(data.class_names)} classes")
-        logger = build_logger(settings.logger, folder, flat(settings) | code)
+        logger = build_logger(settings.logger, folder, flat(settings) | facts)
 
     bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
     record = RunRecord(folder, title)
@@ -75,7 +85,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         devices=settings.trainer.devices,
         num_nodes=settings.trainer.num_nodes,
         strategy=settings.trainer.strategy,
-        precision=settings.trainer.precision,  # type: ignore[arg-type]  # Lightning checks the word
+        precision=precision,  # type: ignore[arg-type]  # Lightning checks the word
         max_epochs=settings.trainer.max_epochs,
         gradient_clip_val=settings.optim.clip or None,
         logger=logger or False,
@@ -98,6 +108,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     diverged = None
     try:
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.test(model, data, verbose=False)
     except DivergedError as stop:
         diverged = str(stop)
     except SystemExit:  # Lightning's answer to Ctrl-C
@@ -105,9 +116,13 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         print(f"\nInterrupted. Finished epochs are kept; go on with: python train.py resume={folder}")
         return 130
     if trainer.is_global_zero:
-        figures = summary(record.rows, diverged, code)
+        final = {} if diverged else {name: value.item() for name, value in trainer.callback_metrics.items()}
+        seconds = record.seconds_before + time.monotonic() - started
+        figures = summary(record.rows, final, data.no_content_floor(), diverged, seconds, facts)
         write_summary(figures, folder / "summary.json")
-        print(final_words(record.rows, folder, diverged, finish_logger(logger, figures)))
+        if not diverged:
+            save_confusion(model.confusion_matrix, data.class_names, folder, title)
+        print(final_words(figures, record.rows, folder, finish_logger(logger, figures)))
     return 1 if diverged else 0
 
 

@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.settings import Settings, SettingsError
 
 PRESETS = Path(__file__).parent
-GROUPS = ("model", "data", "logger")
+GROUPS = ("recipe", "model", "data", "logger")
+DEFAULT_PRESETS = {"recipe": "fast", "model": "alexnet", "data": "caltech101", "logger": "wandb"}
 
 
 def parse(arguments: list[str]) -> Settings:
@@ -37,7 +38,7 @@ def parse(arguments: list[str]) -> Settings:
         config = _merge(config, _load(Path(file)), file)
     for group in GROUPS:
         if group in groups or not files:
-            name = groups.get(group, preset_names(group)[0] if group != "logger" else "wandb")
+            name = groups.get(group, DEFAULT_PRESETS[group])
             config = _merge(config, _load(_preset(group, name)), f"{group}={name}")
     for key, value in dotted:
         _check_key(key)
@@ -71,7 +72,7 @@ def plain(settings: Settings) -> dict[str, Any]:
 def preset_names(group: str) -> list[str]:
     """The presets of a group, the default first."""
     names = sorted(file.stem for file in (PRESETS / group).glob("*.yaml"))
-    return sorted(names, key=lambda name: name not in ("alexnet", "caltech101", "wandb"))
+    return sorted(names, key=lambda name: name != DEFAULT_PRESETS[group])
 
 
 def fields(of: type = Settings, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
@@ -132,6 +133,7 @@ def validate(settings: Settings) -> None:
         ("data.test_per_class", data.test_per_class >= 1, "1 or more"),
         ("data.batch_size", data.batch_size >= 1, "1 or more"),
         ("data.image_size", data.image_size is None or 67 <= data.image_size <= 1024, "from 67 to 1024 pixels"),
+        ("data.train_sizes", all(67 <= size <= 1024 for size in data.train_sizes), "from 67 to 1024 pixels each"),
         ("data.workers", data.workers is None or data.workers >= 0, "0 or more"),
         ("data.crop_area", 0 < data.crop_area <= 1, "above 0, at most 1"),
         ("data.jitter", 0 <= data.jitter < 1, "from 0 to below 1"),
@@ -145,8 +147,10 @@ def validate(settings: Settings) -> None:
             raise SettingsError(f"{key}={attrgetter(key)(settings)}: it must be {wanted}")
     if model.streams == 2 and model.name != "alexnet":
         raise SettingsError(f"model.streams=2: only AlexNet has two streams, not {model.name}; leave it at 1")
-    if model.pooling == "l2" and data.image_size is not None:
-        raise SettingsError("model.pooling=l2 takes images of the architecture's own size only; add data.image_size=null")
+    if model.pooling == "l2" and (data.image_size is not None or data.train_sizes):
+        raise SettingsError(
+            "model.pooling=l2 takes images of the architecture's own size only; add data.image_size=null data.train_sizes=[]"
+        )
 
 
 def _joined_config(arguments: list[str]) -> list[str]:

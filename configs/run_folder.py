@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from configs.command_line import GROUPS, parse
+from configs.command_line import parse
 from configs.settings import Settings, SettingsError
 
 FOLDER_VARIABLE = "TRAINING_RUN_FOLDER"  # tells the processes that Lightning starts for data parallelism where rank 0 writes
@@ -28,13 +28,12 @@ def open_run(arguments: list[str]) -> tuple[Settings, Path | None]:
     checkpoint = _checkpoint(settings)
     folder = checkpoint.parent.parent
     saved = parse([f"config={folder / 'config.yaml'}"])
-    for group in GROUPS[:2]:
+    for group in ("model", "data"):
         asked = [word for word in arguments if word.removeprefix("--") == f"{group}={getattr(settings, group).name}"]
         if asked and getattr(settings, group).name != getattr(saved, group).name:
             raise SettingsError(f"{asked[0]}: the run in {folder} has {group}={getattr(saved, group).name}")
-    dotted = [
-        word for word in arguments if re.match(r"(--)?[\w.]+=", word) and not re.match(r"(--)?(config|model|data)=", word)
-    ]
+    own = r"(--)?(config|recipe|model|data)="  # the run's own, which its config.yaml holds
+    dotted = [word for word in arguments if re.match(r"(--)?[\w.]+=", word) and not re.match(own, word)]
     resumed = parse([f"config={folder / 'config.yaml'}", *dotted])
     _refuse_changes(saved, resumed)
     return resumed, checkpoint

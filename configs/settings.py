@@ -50,7 +50,14 @@ class DataSettings:
     test_per_class: int = setting(50, "at most this many test images of each class (split=per_class)")
     val_fraction: float = setting(0.1, "share of the training part kept for validation; 0 for none")
     seed: int = setting(1, "draws the split; for shapes, the images too")
-    image_size: int | None = setting(None, "side of the square input in pixels [default: the architecture's own]")
+    image_size: int | None = setting(176, "side of the square input in pixels; null for the architecture's own, 227 or 224")
+    train_sizes: list[int] = field(
+        default_factory=lambda: [112, 128, 160],
+        metadata={
+            "help": "sides of the training images in equal stages of the run, small ones first; [] for image_size throughout",
+            "choices": None,
+        },
+    )
     batch_size: int = setting(64, "images per step, over all devices together")
     workers: int | None = setting(None, "processes that load images [default: none without a GPU, else up to 8]")
     cache: bool = setting(True, "decode the images once, into a memory-mapped file")
@@ -63,10 +70,10 @@ class DataSettings:
 
 @dataclass
 class OptimSettings:
-    name: str = setting("sgd", "sgd: with Nesterov momentum", ("sgd", "adamw"))
-    lr: float = setting(0.02, "highest learning rate")
+    name: str = setting("adamw", "adamw, or sgd with Nesterov momentum", ("adamw", "sgd"))
+    lr: float = setting(0.0004, "highest learning rate")
     momentum: float = setting(0.9, "momentum (sgd)")
-    weight_decay: float = setting(5e-4, "weight decay, on weights but not on biases and norms")
+    weight_decay: float = setting(0.05, "weight decay, on weights but not on biases and norms")
     warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0")
     schedule: str = setting("cosine", "the rate after warm-up: cosine falls to 0", ("cosine", "constant"))
     label_smoothing: float = setting(0.1, "share of each target spread over all classes")
@@ -75,15 +82,15 @@ class OptimSettings:
 
 @dataclass
 class TrainerSettings:
-    max_epochs: int = setting(30, "epochs to train")
+    max_epochs: int = setting(36, "epochs to train")
     accelerator: str = setting("auto", "what to compute on (Lightning)", ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: str = setting("auto", "auto, a number, or a list such as 0,1 (Lightning)")
     num_nodes: int = setting(1, "machines (Lightning)")
     strategy: str = setting("auto", "auto, ddp ... (Lightning)")
     precision: str = setting(
-        "32-true",
-        "numbers to compute with (Lightning)",
-        ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"),
+        "auto",
+        "numbers to compute with (Lightning); auto: bf16-mixed where the machine has instructions for it, else 32-true",
+        ("auto", "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"),
     )
     progress_bar: bool = setting(True, "show a progress bar on a terminal")
 

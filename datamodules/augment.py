@@ -1,19 +1,20 @@
 """From a stored square image to what the network sees: at random for training, always the same for evaluation.
 
-Everything stays uint8. Torchvision resizes bytes fastest where the three channels lie side by side in memory, as stored.
+Images come and go as uint8. Torch resizes bytes fastest where the three channels lie side by side in memory, as stored.
 """
 
 import math
 
 import numpy as np
 import torch
-import torchvision.transforms.v2.functional as F  # type: ignore[import-untyped]  # torchvision ships no types
+import torch.nn.functional as F
 from torch import Tensor
 
 from configs import DataSettings
 from datamodules.cache import Pixels
 
 LONGEST_ASPECT = 4 / 3
+GREY = torch.tensor([0.299, 0.587, 0.114])  # weights of red, green and blue in the grey of ITU-R BT.601
 
 
 def augmented(image: Pixels, size: int, settings: DataSettings, seed: int, epoch: int, index: int) -> Tensor:
@@ -23,28 +24,36 @@ def augmented(image: Pixels, size: int, settings: DataSettings, seed: int, epoch
     1, with an aspect between 3:4 and 4:3, as in Szegedy et al. 2015 (arXiv 1409.4842, section 6).
     """
     rng = np.random.default_rng((seed, epoch, index))
-    area, aspect, x, y, mirror, *jitter = rng.uniform(size=8)  # as many numbers whatever the settings
+    area, aspect, x, y, mirror, *jitter = rng.uniform(size=8).tolist()  # as many numbers whatever the settings
     top, left, height, width = _crop(image.shape[0], 1 - area * (1 - settings.crop_area), aspect, x, y)
-    out: Tensor = F.resized_crop(_channels_first(image), top, left, height, width, [size, size], antialias=True)
+    out = resized(image[top : top + height, left : left + width], size)
     if settings.flip and mirror < 0.5:
-        out = F.horizontal_flip(out)
+        out = out.flip(2)
     if settings.jitter > 0:
-        brightness, contrast, saturation = (1 + settings.jitter * (2 * number - 1) for number in jitter)
-        out = F.adjust_brightness(out, brightness)
-        out = F.adjust_contrast(out, contrast)
-        out = F.adjust_saturation(out, saturation)
+        out = jittered(out, *(1 + settings.jitter * (2 * number - 1) for number in jitter))
     return out
 
 
 def resized(image: Pixels, size: int) -> Tensor:
     """The whole of ``image``, (H, W, 3) uint8, as (3, size, size) uint8: what evaluation sees."""
-    out: Tensor = F.resize(_channels_first(image), [size, size], antialias=True)
-    return out
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)[0]
 
 
-def _channels_first(image: Pixels) -> Tensor:
-    """(3, H, W), over the same memory."""
-    return torch.from_numpy(image).permute(2, 0, 1)
+def jittered(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
+    r"""The image (3, H, W) uint8 with its colours changed by three factors, of which 1 changes nothing.
+
+    Brightness multiplies each value, contrast its distance from the image's mean grey, saturation its distance from the pixel's
+    grey, one after the other. Together they are one affine map of a pixel x, with the grey weights w and the mean grey m:
+    :math:`x' = b c \, (s x + (1 - s) \, w^T x) + b (1 - c) \, m`. It is rounded and clipped once.
+    """
+    pixels = image.reshape(3, -1).to(torch.float32)
+    mean_grey = float(GREY @ pixels.mean(1))
+    mixing = brightness * contrast * (saturation * torch.eye(3) + (1 - saturation) * GREY)
+    offset = torch.tensor(
+        brightness * (1 - contrast) * mean_grey + 0.5, dtype=torch.float32
+    )  # the conversion to bytes rounds down
+    return torch.addmm(offset, mixing, pixels).clamp_(0, 255).to(torch.uint8).view_as(image)
 
 
 def _crop(side: int, area: float, aspect: float, x: float, y: float) -> tuple[int, int, int, int]:

@@ -12,7 +12,7 @@ from datamodules.cache import Pixels, cached_images
 from datamodules.caltech101_files import image_folder, list_images
 from datamodules.datamodule import ImageDataModule
 from datamodules.dataset import Images, ImageSet
-from datamodules.splits import groups
+from datamodules.splits import Indices, groups
 
 SIDE = 256  # pixels; every image is stored as a square of this size
 MAX_PIXELS = 20_000_000  # of one file; the largest of the data set has 13.9 million
@@ -42,8 +42,7 @@ class Caltech101(ImageDataModule):
     def read(self) -> ImageSet:
         """All images and what is known of them. Raises SettingsError if they cannot be had."""
         root = Path(self.settings.root)
-        archives = Path(self.settings.archives) if self.settings.archives else None
-        folder = image_folder(root, archives)
+        folder = self.folder()
         listing = list_images(folder, self.settings.background)
         images: Images
         if self.settings.cache:
@@ -59,6 +58,16 @@ class Caltech101(ImageDataModule):
             groups=groups(listing.files, same_pictures(listing.files)),
             images=images,
         )
+
+    def original_sizes(self) -> Indices:
+        """(N, 2): width and height of the files, from their headers."""
+        folder = self.folder()
+        return np.array([_size(folder / file) for file in self.files])
+
+    def folder(self) -> Path:
+        """Where the class folders are; unpacked or downloaded if need be."""
+        archives = Path(self.settings.archives) if self.settings.archives else None
+        return image_folder(Path(self.settings.root), archives)
 
 
 class DecodedImages:
@@ -88,6 +97,11 @@ def decode(path: Path) -> Pixels:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SettingsError(f"{path}: cannot be decoded ({error}); put a sound file in its place") from error
     return np.array(square)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path, formats=("JPEG",)) as image:
+        return image.size
 
 
 def same_pictures(files: Sequence[str]) -> Iterator[tuple[str, str]]:

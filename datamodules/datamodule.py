@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
@@ -16,6 +17,7 @@ from configs import DataSettings, SettingsError
 from datamodules import splits
 from datamodules.augment import resized
 from datamodules.dataset import Batch, EpochSampler, EvaluationImages, ImageSet, TrainingImages
+from datamodules.no_content import no_content_features, no_content_floor
 from datamodules.splits import Indices, Split
 
 # Red, green and blue of the training part of Caltech-101 (default split, 256 x 256 pixels, values from 0 to 1).
@@ -84,21 +86,36 @@ class ImageDataModule(LightningDataModule):
         return len(self.split.train) // self.settings.batch_size
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Augmented batches: images (N, 3, S, S) uint8 and targets (N,) int64."""
+        """Augmented batches: images (N, 3, S, S) uint8 and targets (N,) int64. S follows ``train_sizes`` over the epochs."""
         rank, world_size = self._place()
+        epochs = 1
         sampler = EpochSampler(self.split.train, self.seed, self.settings.batch_size, rank, world_size)
         if self.trainer is not None:
             # After a resume, the loader starts before Lightning first calls set_epoch, and current_epoch is still one behind.
             # The ignore: Lightning declares the progress by its base class, which has no `processed`.
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        return self._loader(TrainingImages(self.image_set, self.image_size, self.settings, self.seed), sampler)
+            epochs = self.trainer.max_epochs or 1
+        sizes = self.settings.train_sizes or [self.image_size]
+        return self._loader(TrainingImages(self.image_set, sizes, epochs, self.settings, self.seed), sampler)
 
     def val_dataloader(self) -> dict[str, DataLoader[Batch]]:
         """Loaders ``val`` (unless val_fraction gives none) and ``test``: each image of the part once, over all processes."""
-        rank, world_size = self._place()
-        dataset = EvaluationImages(self.image_set, self.image_size)
         parts = {"val": self.split.val, "test": self.split.test}
-        return {name: self._loader(dataset, part[rank::world_size].tolist()) for name, part in parts.items() if len(part)}
+        return {name: self._evaluation_loader(part) for name, part in parts.items() if len(part)}
+
+    def test_dataloader(self) -> dict[str, DataLoader[Batch]]:
+        """Loaders ``train`` and ``test`` for the end of a run: the training images too, as evaluation sees them."""
+        return {"train": self._evaluation_loader(self.split.train), "test": self._evaluation_loader(self.split.test)}
+
+    def original_sizes(self) -> Indices:
+        """(N, 2): width and height of the images as they came, in pixels."""
+        height, width, _ = self.image_set.images[0].shape
+        return np.full((len(self.files), 2), (width, height))
+
+    def no_content_floor(self) -> dict[str, float]:
+        """What can be had on the test part without looking at the content: ``datamodules.no_content``."""
+        features = no_content_features(self.image_set.images, self.original_sizes())
+        return no_content_floor(features, self.targets, self.split)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise on the device, where bytes have come."""
@@ -142,6 +159,11 @@ class ImageDataModule(LightningDataModule):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+    def _evaluation_loader(self, part: Indices) -> DataLoader[Batch]:
+        """This process's share of a part, each image once."""
+        rank, world_size = self._place()
+        return self._loader(EvaluationImages(self.image_set, self.image_size), part[rank::world_size].tolist())
 
     def _loader(self, dataset: Dataset[Batch], sampler: Sampler[tuple[int, int]] | Iterable[int]) -> DataLoader[Batch]:
         _, world_size = self._place()

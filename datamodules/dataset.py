@@ -37,18 +37,30 @@ class ImageSet:
 
 
 class TrainingImages(Dataset[Batch]):
-    """Augmented batches. An item is asked for by (epoch, index), so that a worker process knows the epoch."""
+    """Augmented batches. An item is asked for by (epoch, index), so that a worker process knows the epoch.
 
-    def __init__(self, image_set: ImageSet, size: int, settings: DataSettings, seed: int) -> None:
+    ``sizes`` are the images' sides in equal stages of the ``epochs``: with [112, 160] the second half is larger.
+    """
+
+    def __init__(self, image_set: ImageSet, sizes: Sequence[int], epochs: int, settings: DataSettings, seed: int) -> None:
         self.image_set = image_set
-        self.size = size
+        self.sizes = sizes
+        self.epochs = epochs
         self.settings = settings
         self.seed = seed
 
+    def size(self, epoch: int) -> int:
+        """Side of the images of an epoch (from 0), in pixels."""
+        stage = epoch * len(self.sizes) // self.epochs
+        return self.sizes[
+            min(stage, len(self.sizes) - 1)
+        ]  # an epoch beyond the last, after a resume, belongs to the last stage
+
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
-        """A whole batch at once."""
+        """A whole batch, of one epoch."""
         images = [
-            augmented(self.image_set.images[index], self.size, self.settings, self.seed, epoch, index) for epoch, index in items
+            augmented(self.image_set.images[index], self.size(epoch), self.settings, self.seed, epoch, index)
+            for epoch, index in items
         ]
         return torch.stack(images), torch.from_numpy(self.image_set.targets[[index for _, index in items]])
 

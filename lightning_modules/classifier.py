@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from configs import OptimSettings
+from lightning_modules.layers import pooled_first
 
-PARTS = ("train", "val", "test")
+PARTS = ("train", "val", "test", "final/train", "final/test")
 
 
 class Classifier(LightningModule):
@@ -21,7 +22,9 @@ class Classifier(LightningModule):
 
     Metrics of each part: ``loss`` (cross-entropy in nats, without label smoothing, so that parts compare), ``accuracy``
     (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), all as shares from 0 to 1. Those of train
-    are taken while training: on augmented images, with dropout, over the epoch as the weights change.
+    are taken while training: on augmented images, with dropout, over the epoch as the weights change. Those of final/train
+    and final/test are taken once, at the end of the run; ``confusion_matrix`` (num_classes, num_classes) then counts the test
+    images of class i that were taken for class j.
 
     Args:
         network: maps images (N, 3, H, W) to logits (N, num_classes).
@@ -30,16 +33,18 @@ class Classifier(LightningModule):
         steps_per_epoch: training batches of an epoch, for the schedule. Lightning could tell, but would start the loader to
             find out: before it knows at which epoch a resumed run goes on.
         seed: with the epoch and the rank decides dropout, so that a resumed run draws what the whole run would have.
+        mirror: at the end of the run, classify each image together with its mirror image.
         saved_with_weights: plain values written into every checkpoint beside the weights (settings, class names).
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Sequential,
         num_classes: int,
         optim: OptimSettings,
         steps_per_epoch: int,
         seed: int = 0,
+        mirror: bool = False,
         saved_with_weights: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -48,14 +53,17 @@ class Classifier(LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.saved_with_weights = saved_with_weights or {}
+        self.mirror = mirror
         self.metrics = nn.ModuleDict(
             {f"{part}/{name}": metric for part in PARTS for name, metric in _metrics(num_classes).items()}
         )
+        self.confusion = MulticlassConfusionMatrix(num_classes)
+        self.confusion_matrix: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, 3, H, W)."""
-        logits: Tensor = self.network(images)
-        return logits
+        logits: Tensor = pooled_first(self.network)(images)
+        return logits.float()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Dropout follows from (seed, epoch, rank), so a resumed run draws what the whole run would have."""
@@ -72,15 +80,29 @@ class Classifier(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure one batch of the part that its loader belongs to."""
         images, targets = batch
-        part = list(self.trainer.val_dataloaders or PARTS[1:])[dataloader_idx]
+        part = list(self.trainer.val_dataloaders or ("val", "test"))[dataloader_idx]
         self._measure(part, self(images), targets)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measure one batch at the end of the run; with ``mirror`` by the mean probability of an image and its mirror image."""
+        images, targets = batch
+        part = f"final/{list(self.trainer.test_dataloaders or ('test',))[dataloader_idx]}"
+        views = [images, images.flip(3)] if self.mirror else [images]
+        logits = torch.stack([self(view).log_softmax(1) for view in views]).logsumexp(0) - math.log(len(views))
+        self._measure(part, logits, targets)
+        if part == "final/test":
+            self.confusion.update(logits, targets)
+
+    def on_test_epoch_end(self) -> None:
+        """Add up all processes' counts."""
+        self.confusion_matrix = self.confusion.compute()
 
     def configure_optimizers(self) -> Any:
         """The optimiser, with weight decay on weights only, and the rate of each step."""
         decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        fused = self.trainer.precision == "32-true"  # one pass over the weights; in half precision it excludes clipping
+        fused = self.trainer.precision in ("32-true", "bf16-mixed")  # one pass over the weights; excludes loss scaling
         optimizer: torch.optim.Optimizer
         if self.optim.name == "adamw":
             optimizer = torch.optim.AdamW(groups, self.optim.lr, fused=fused)
@@ -94,13 +116,30 @@ class Classifier(LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scale the gradient down to the norm ``gradient_clip_val``; leave one that is short enough where it is.
+
+        Lightning's own clipping refuses fused optimisers under mixed precision, and multiplies every gradient by 1.
+        """
+        if not gradient_clip_val:
+            return
+        weights = list(self.network.parameters())
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        if norm > gradient_clip_val:
+            torch.nn.utils.clip_grads_with_norm_(weights, gradient_clip_val, norm)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the settings and class names beside the weights."""
         checkpoint.update(self.saved_with_weights)
 
     def _measure(self, part: str, logits: Tensor, targets: Tensor) -> None:
         for name, metric in self.metrics.items():
-            if name.startswith(part):
+            if name.rpartition("/")[0] == part:
                 assert isinstance(metric, Metric)
                 if name.endswith("loss"):
                     metric.update(F.cross_entropy(logits, targets), len(targets))

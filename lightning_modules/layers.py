@@ -12,6 +12,7 @@ is one more such convolution, with g the gradient that arrives:
 """
 
 import math
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -108,6 +109,21 @@ def norm(name: str, channels: int) -> nn.Module:
         case "none":
             return nn.Identity()
     raise ValueError(f"no norm {name!r}: lrn, batch or none")
+
+
+def pooled_first(network: nn.Sequential) -> nn.Sequential:
+    """The same layers in the order that computes fastest: each ReLU after the max pooling that follows it.
+
+    Equal to the last bit in values and gradients, since the maximum of rectified values is the rectified maximum, and where a
+    window has nothing above 0 the rectifier lets no gradient through in either order. Rectifying then has a quarter of the
+    work. The network itself keeps its order, which is the one that Deconvolution and DeNet walk back.
+    """
+    layers = list(network.named_children())
+    for place in range(len(layers) - 1):
+        (_, first), (_, second) = layers[place : place + 2]
+        if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+            layers[place : place + 2] = reversed(layers[place : place + 2])
+    return nn.Sequential(OrderedDict(layers))
 
 
 def initialise(network: nn.Module, activation_name: str) -> None:

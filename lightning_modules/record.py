@@ -50,6 +50,7 @@ class RunRecord(Callback):
         self.folder = folder
         self.title = title
         self.rows: list[Row] = []
+        self.seconds_before = 0.0  # of the epochs before an interruption
         self._started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,6 +60,7 @@ class RunRecord(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after these rows."""
         self.rows = list(state_dict["rows"])
+        self.seconds_before = sum(row["seconds"] for row in self.rows)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send the epochs before an interruption to the logger, whose own copy may be lost."""

@@ -1,7 +1,6 @@
 """What a run says when it ends: ``summary.json`` and the last words on the terminal."""
 
 import json
-import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -9,45 +8,64 @@ from typing import Any
 
 import torch
 
+from lightning_modules.machine import machine
 from lightning_modules.record import Row, duration
 
-NAMES = {"accuracy": "accuracy", "top5": "top-5", "mean_per_class": "mean per class"}
+NAMES = {"accuracy": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 
 
-def summary(rows: list[Row], diverged: str | None, code: dict[str, str]) -> dict[str, Any]:
-    """The figures of the last epoch, what code (``code_version`` at the start) and machine made them, whether it diverged."""
+def summary(
+    rows: list[Row], final: Row, floor: Row, diverged: str | None, seconds: float, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """What came out, in how many ``seconds`` from start to end, and whether it diverged.
+
+    ``rows`` are the epochs, ``final`` the figures of the evaluation at the end (final/test/accuracy ...), ``floor`` what can be
+    had without looking at the content, ``facts`` what else to keep: the command, the precision, the code (``code_version``).
+    """
     last = rows[-1] if rows else {}
     return {
         "diverged": diverged is not None,
         "divergence": diverged,
         "epochs": int(last.get("epoch", 0)),
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        **{name: value for name, value in last.items() if "/" in name and not name.startswith("seconds")},
-        **code,
+        "seconds": round(seconds, 1),
+        **{name: value for name, value in (last | final).items() if "/" in name and not name.startswith("seconds")},
+        **{f"no_content/{name}": round(value, 6) for name, value in floor.items()},
+        **facts,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}, {_device_name()}",
+        "machine": machine(),
     }
 
 
-def final_words(rows: list[Row], folder: Path, diverged: str | None, offline_run: Path | None) -> str:
-    """What came out and where everything is, for people."""
+def final_words(figures: dict[str, Any], rows: list[Row], folder: Path, offline_run: Path | None) -> str:
+    """The ``summary`` for people, and where everything is."""
     lines = []
-    if diverged:
-        lines.append(f"Stopped: the training diverged, {diverged}. A lower optim.lr is the usual remedy.")
+    if figures["diverged"]:
+        lines.append(f"Stopped: the training diverged, {figures['divergence']}. A lower optim.lr is the usual remedy.")
     if rows:
-        last = rows[-1]
-        lines.append(
-            f"After {last['epoch']:.0f} epochs in {duration(sum(row['seconds'] for row in rows))}, on the test images: "
-            + ", ".join(f"{words} {100 * last[f'test/{name}']:.2f} %" for name, words in NAMES.items())
-        )
-        if "val/accuracy" in last:
+        lines.append(f"After {figures['epochs']} epochs in {duration(figures['seconds'])}, with the weights of the last:")
+        parts = {
+            "final/test": "test images, with their mirror images",
+            "final/train": "training images, likewise, not augmented",
+            "test": "test images as they are",
+            "no_content": "test images, by size, greyness and corners alone",
+        }
+        lines += [
+            f"  {words:<50}" + ", ".join(
+                f"{name} {100 * figures[f'{part}/{metric}']:.2f} %"
+                for metric, name in NAMES.items() if f"{part}/{metric}" in figures
+            )
+            for part, words in parts.items() if f"{part}/accuracy" in figures
+        ]  # fmt: skip
+        if "val/accuracy" in rows[-1]:
             best = max(rows, key=lambda row: row["val/accuracy"])
             lines.append(
                 f"Best on the validation images: epoch {best['epoch']:.0f} with {100 * best['val/accuracy']:.2f} % "
                 f"(its test accuracy: {100 * best['test/accuracy']:.2f} %)"
             )
-    lines.append(f"Everything is in {folder}: metrics.csv, curves.png, pictures/, checkpoints/, split/, config.yaml")
+    lines.append(
+        f"Everything is in {folder}: metrics.csv, curves.png, confusion.png, pictures/, checkpoints/, split/, config.yaml"
+    )
     if offline_run:
         lines.append(f"W&B kept the run offline. Look at it: wandb leet {offline_run}")
         lines.append(f"                          Upload it: wandb sync {offline_run}")
@@ -72,9 +90,3 @@ def _git(folder: Path, *words: str) -> str:
         return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""
-
-
-def _device_name() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU threads"

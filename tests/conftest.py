@@ -16,7 +16,7 @@ from lightning_modules import Classifier
 @pytest.fixture
 def shapes() -> ImageDataModule:
     """The generated data set, 8 classes of 10 images, batches of 16, 67 pixels."""
-    settings = DataSettings(name="shapes", images_per_class=10, batch_size=16, val_fraction=0.25, workers=0)
+    settings = DataSettings(name="shapes", images_per_class=10, batch_size=16, train_sizes=[], val_fraction=0.25, workers=0)
     data = build_datamodule(settings, 67, seed=1)
     data.prepare_data()
     data.setup("fit")
@@ -26,7 +26,7 @@ def shapes() -> ImageDataModule:
 @pytest.fixture
 def classifier() -> Classifier:
     """The small network with quick settings."""
-    return Classifier(small_network(), 8, OptimSettings(lr=0.01, warmup_epochs=0.5), steps_per_epoch=3, seed=1)
+    return Classifier(small_network(), 8, OptimSettings(name="sgd", lr=0.01, warmup_epochs=0.5), steps_per_epoch=3, seed=1)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The door itself, as users open it: real processes of train.py on the generated data set."""
 
+import csv
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from lightning_modules.record import read_rows
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.batch_size=8", "logger=none",
-         "viz.probes=[circle,star]", "trainer.max_epochs=3", "data.val_fraction=0.25"]  # fmt: skip
+         "viz.probes=[circle,star]", "trainer.max_epochs=3", "data.val_fraction=0.25", "data.train_sizes=[67,75]"]  # fmt: skip
 
 
 def start(*words: str) -> subprocess.Popen[str]:
@@ -67,9 +68,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
     folder, output = whole
-    assert {"config.yaml", "metrics.csv", "curves.png", "summary.json", "split", "checkpoints", "pictures"} == set(
-        os.listdir(folder)
-    )
+    assert set(os.listdir(folder)) == {
+        "config.yaml", "metrics.csv", "curves.png", "confusion.csv", "confusion.png", "summary.json", "split", "checkpoints",
+        "pictures",
+    }  # fmt: skip
     assert set(os.listdir(folder / "checkpoints")) == {"last.ckpt", "best.ckpt"}
     assert set(os.listdir(folder / "split")) == {"train.txt", "val.txt", "test.txt"}
     assert len(list((folder / "pictures").rglob("epoch-003.jpg"))) == 2 * 5 + 2
@@ -78,9 +80,48 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
     assert (summary["diverged"], summary["epochs"], len(rows)) == (False, 3, 3)
     assert summary["test/accuracy"] == rows[-1]["test/accuracy"]
     assert summary["version"]
-    for words in ("58,314,120", "generated shapes", "epoch 3/3 | train loss", "on the test images: accuracy", str(folder)):
+    assert summary["command"].startswith("python train.py data=shapes")
+    assert {f"final/{part}/{name}" for part in ("train", "test") for name in ("accuracy", "top5", "mean_per_class")} <= set(
+        summary
+    )
+    assert summary["seconds"] > sum(row["seconds"] for row in rows)
+    mistaken_and_not = read_rows_of_words(folder / "confusion.csv")
+    assert sum(int(row["images"]) for row in mistaken_and_not) == len((folder / "split/test.txt").read_text().splitlines())
+    for words in (
+        "58,314,120",
+        "generated shapes",
+        "epoch 3/3 | train loss",
+        "test images as they are",
+        "corners alone",
+        str(folder),
+    ):
         assert words in output
     assert "Traceback" not in output
+
+
+def read_rows_of_words(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_what_a_run_recorded_can_be_kept(whole: tuple[Path, str], tmp_path: Path) -> None:
+    for _ in range(2):  # the second time replaces the first
+        words = [sys.executable, "examples/keep_run.py", str(whole[0]), str(tmp_path / "shapes")]
+        subprocess.run(words, cwd=ROOT, check=True)
+    (row,) = read_rows_of_words(tmp_path / "runs.csv")
+    summary = json.loads((whole[0] / "summary.json").read_text())
+    assert (row["model"], row["recipe"], row["seed"], row["input_size"], row["epochs"]) == (
+        "alexnet",
+        "fast",
+        "1",
+        "67-75",
+        "3",
+    )
+    assert float(row["test_top1"]) == pytest.approx(100 * summary["final/test/accuracy"], abs=0.01)
+    assert float(row["train_top1"]) == pytest.approx(100 * summary["final/train/accuracy"], abs=0.01)
+    assert row["command"].startswith("python train.py data=shapes")
+    assert "runs: runs\n" in (tmp_path / "shapes/config.yaml").read_text()
+    assert (tmp_path / "shapes/metrics.csv").read_bytes() == (whole[0] / "metrics.csv").read_bytes()
 
 
 def test_the_checkpoint_is_safe_to_load_and_holds_the_settings(whole: tuple[Path, str]) -> None:
@@ -110,11 +151,15 @@ def test_kill_9_in_the_middle_of_an_epoch_then_resume_is_the_same_run(
     assert process.returncode == -signal.SIGKILL
     finished = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["epoch"] + 1
     assert finished < 3, "it was killed after its last epoch"
-    status, output = run(*SMALL, f"runs={tmp_path}", "name=run", f"data.workers={workers}", "resume=last")
+    folder, resume = tmp_path / "run", [*SMALL, f"runs={tmp_path}", "name=run", f"data.workers={workers}", "resume=last"]
+    if workers == 0:  # the folder alone is enough, wherever it is now
+        folder = (tmp_path / "run").rename(tmp_path / "brought from another machine")
+        resume = [f"resume={folder}"]
+    status, output = run(*resume)
     assert status == 0, output
     assert f"epoch {finished + 1}/3" in output
     assert f"epoch {finished}/3" not in output
-    assert_same_run(whole[0], tmp_path / "run")
+    assert_same_run(whole[0], folder)
     assert not list(tmp_path.rglob("*.partial"))
 
 

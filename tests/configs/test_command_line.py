@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from configs import Settings, SettingsError
-from configs.command_line import fields, flat, help_text, load_settings, parse, preset_names, save_settings
+from configs.command_line import PRESETS, fields, flat, help_text, load_settings, parse, preset_names, save_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,10 +55,12 @@ def test_dashes_and_words_as_an_agent_passes_them() -> None:
         ("trainer.max_epochs=0", "trainer.max_epochs=0: it must be 1 or more"),
         ("data.val_fraction=1", "data.val_fraction=1.0: it must be from 0 to below 1"),
         ("optim.lr=nan", "optim.lr=nan: it must be above 0"),
-        ("trainer.precision=8", "trainer.precision=8: choose one of 32-true"),
+        ("trainer.precision=8", "trainer.precision=8: choose one of auto, 32-true"),
         ("trainer.accelerator=abacus", "choose one of auto, cpu"),
         ("model=resnet", "model=resnet: choose one of alexnet, zfnet"),
         ("model.activation=gelu", "choose one of relu, leaky_relu, tanh, sigmoid"),
+        ("data.train_sizes=[128,5]", "data.train_sizes=[128, 5]: it must be from 67 to 1024 pixels each"),
+        ("recipe=slow", "recipe=slow: choose one of fast, report"),
         ("optim=3", "optim is a group of settings"),
         ("epochs", "'epochs' is not key=value"),
         ("=3", "is not key=value"),
@@ -79,10 +82,33 @@ def test_two_streams_are_alexnets_only() -> None:
 
 
 def test_l2_pooling_takes_one_size_only() -> None:
-    assert parse(["model.pooling=l2"]).model.pooling == "l2"
-    assert parse(["model.pooling=l2", "data=shapes", "data.image_size=null"]).data.image_size is None
-    with pytest.raises(SettingsError, match=r"add data\.image_size=null"):
-        parse(["model.pooling=l2", "data=shapes"])
+    own_size = ["model.pooling=l2", "data.image_size=null", "data.train_sizes=[]"]
+    assert parse(own_size).model.pooling == "l2"
+    for one_left in (own_size[:2], [own_size[0], own_size[2]]):
+        with pytest.raises(SettingsError, match=r"add data\.image_size=null data\.train_sizes=\[\]"):
+            parse(one_left)
+
+
+def test_the_fast_recipe_is_the_defaults_and_says_so_in_full() -> None:
+    recipe = OmegaConf.load(PRESETS / "recipe/fast.yaml")
+    changed = OmegaConf.load(PRESETS / "recipe/report.yaml")
+    defaults = flat(Settings())
+    for group, values in recipe.items():
+        assert {f"{group}.{key}": value for key, value in values.items()} == {
+            f"{group}.{key}": defaults[f"{group}.{key}"] for key in values
+        }
+        assert set(changed[group]) == set(values)  # so that recipe=fast takes back all that recipe=report sets
+
+
+def test_recipes_come_before_the_data_sets_own_needs() -> None:
+    report = parse(["recipe=report"])
+    assert (report.optim.name, report.data.image_size, report.data.train_sizes, report.data.flip) == ("sgd", None, [], False)
+    assert parse(["recipe=report", "data=shapes"]).data.image_size == 99
+    assert parse(["recipe=report", "optim.lr=0.1"]).optim.lr == 0.1
+
+
+def test_sizes_over_the_run_are_a_list() -> None:
+    assert parse(["data.train_sizes=[96,128]"]).data.train_sizes == [96, 128]
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "optim: {lrr: 1}\n", "optim: [1\n", "name: ${oc.env:HOME}\n"])

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import torchvision.transforms.v2.functional as V
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import DataSettings
-from datamodules.augment import _crop, augmented, resized
+from datamodules.augment import _crop, augmented, jittered, resized
 
 PLAIN = DataSettings(crop_area=1, flip=False, jitter=0)
 
@@ -68,8 +69,34 @@ def test_mirroring_does_not_change_the_crop(image: np.ndarray) -> None:
 def test_jitter_changes_colours_within_bounds() -> None:
     grey = np.full((8, 8, 3), 100, dtype=np.uint8)  # contrast and saturation leave it alone
     levels = [int(augmented(grey, 8, with_(jitter=0.2), 1, 1, index)[0, 0, 0]) for index in range(300)]
-    assert 77 <= min(levels) < 84  # each of the three steps rounds down
+    assert 80 <= min(levels) < 84
     assert 116 < max(levels) <= 120
+
+
+factors = st.floats(0.7, 1.3)
+
+
+@given(factors, factors, factors)
+def test_jitter_is_torchvisions_three_steps_in_one(brightness: float, contrast: float, saturation: float) -> None:
+    image = torch.from_numpy(np.random.default_rng(0).integers(70, 150, (3, 9, 11), dtype=np.uint8))  # nothing is clipped
+    plain = V.adjust_brightness(image.double() / 255, brightness)
+    plain = V.adjust_saturation(V.adjust_contrast(plain, contrast), saturation)
+    assert (
+        jittered(image, brightness, contrast, saturation) - 255 * plain
+    ).abs().max() < 0.6  # torchvision's greys have 4 digits
+
+
+def test_jitter_by_1_changes_nothing_and_clips_at_white(image: np.ndarray) -> None:
+    straight = resized(image, 40)
+    assert torch.equal(jittered(straight, 1, 1, 1), straight)
+    assert jittered(straight, 1.3, 1, 1).max() == 255
+    assert torch.equal(jittered(straight, 0.5, 1, 1), (straight * 0.5 + 0.5).to(torch.uint8))
+
+
+@pytest.mark.parametrize("size", [31, 64, 90])
+def test_a_crop_is_torchvisions_resized_crop(image: np.ndarray, size: int) -> None:
+    theirs = V.resized_crop(torch.from_numpy(image).permute(2, 0, 1), 5, 9, 40, 33, [size, size], antialias=True)
+    assert torch.equal(resized(image[5:45, 9:42], size), theirs)
 
 
 numbers = st.floats(0, 1, exclude_max=True)

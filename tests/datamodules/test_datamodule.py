@@ -17,7 +17,8 @@ from datamodules.dataset import EpochSampler
 
 
 def shapes(workers: int = 0, **changes: Any) -> Shapes:
-    settings = DataSettings(**{"name": "shapes", "images_per_class": 10, "batch_size": 16, "workers": workers, **changes})
+    usual = {"name": "shapes", "images_per_class": 10, "batch_size": 16, "train_sizes": [], "workers": workers}
+    settings = DataSettings(**usual | changes)
     data = Shapes(settings, image_size=32, seed=1)
     data.setup()
     return data
@@ -25,7 +26,9 @@ def shapes(workers: int = 0, **changes: Any) -> Shapes:
 
 def as_rank(data: Shapes, rank: int, world_size: int, epoch: int = 0) -> Shapes:
     progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, fit_loop=SimpleNamespace(epoch_progress=progress))
+    data.trainer = SimpleNamespace(
+        global_rank=rank, world_size=world_size, max_epochs=6, fit_loop=SimpleNamespace(epoch_progress=progress)
+    )
     return data
 
 
@@ -41,6 +44,26 @@ def test_batches_are_augmented_images_in_the_order_of_the_epoch() -> None:
             expected = augmented(data.image_set.images[index], 32, data.settings, 1, 0, int(index))
             assert torch.equal(images[position], expected)
             assert targets[position] == data.targets[index]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_grow_in_equal_stages(workers: int) -> None:
+    found = []
+    for epoch in range(8):  # of 6: a resumed run may be told to go on longer
+        loader = as_rank(shapes(workers, train_sizes=[20, 24, 40]), 0, 1, epoch).train_dataloader()
+        found.append({images.shape[-1] for images, _ in loader})
+    assert found == [{20}, {20}, {24}, {24}, {40}, {40}, {40}, {40}]
+    evaluated = next(iter(shapes(train_sizes=[20, 24]).val_dataloader()["test"]))[0]
+    assert evaluated.shape[-1] == 32
+
+
+def test_the_end_of_a_run_sees_training_and_test_images_as_they_are() -> None:
+    data = shapes()
+    loaders = data.test_dataloader()
+    for name, part in (("train", data.split.train), ("test", data.split.test)):
+        images, targets = (torch.cat(column) for column in zip(*loaders[name], strict=True))
+        assert torch.equal(targets, torch.from_numpy(data.targets[part]))
+        assert torch.equal(images[-1], resized(data.image_set.images[part[-1]], 32))
 
 
 def test_workers_change_nothing() -> None:

@@ -12,6 +12,7 @@ from small_network import small_network
 
 from configs import OptimSettings
 from datamodules import ImageDataModule
+from datamodules.augment import resized
 from lightning_modules import Classifier
 from lightning_modules.classifier import learning_rate_factor
 
@@ -38,6 +39,62 @@ def test_metrics_of_the_test_part_equal_those_counted_by_hand(
     assert set(found) == {
         f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "accuracy", "top5", "mean_per_class")
     }
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_the_end_of_a_run_counts_images_with_their_mirror_images(
+    mirror: bool, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
+) -> None:
+    model = Classifier(small_network(), 8, OptimSettings(lr=0.003), shapes.steps_per_epoch, mirror=mirror)
+    trainer = make_trainer(2, [])
+    trainer.fit(model, shapes)
+    trainer.test(model, shapes, verbose=False)
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    confusion = np.zeros((8, 8))
+    for part, indices in (("train", shapes.split.train), ("test", shapes.split.test)):
+        images = torch.stack([resized(shapes.image_set.images[index], 67) for index in indices])
+        with torch.no_grad():
+            shares = model.network.eval()(shapes.normalise(images)).softmax(1).double()
+            if mirror:
+                shares = (shares + model.network(shapes.normalise(images).flip(3)).softmax(1)) / 2
+        taken_for, targets = shares.argmax(1).numpy(), shapes.targets[indices]
+        assert found[f"final/{part}/accuracy"] == pytest.approx((taken_for == targets).mean())
+        assert found[f"final/{part}/loss"] == pytest.approx(-float(shares[range(len(targets)), targets].log().mean()), rel=1e-5)
+        if part == "test":
+            np.add.at(confusion, (targets, taken_for), 1)
+    np.testing.assert_array_equal(model.confusion_matrix.numpy(), confusion)
+
+
+@pytest.mark.parametrize("norm", [0.5, 2.0, 1e9])
+def test_a_long_gradient_is_scaled_down_and_a_short_one_left_alone(classifier: Classifier, norm: float) -> None:
+    for weight in classifier.network.parameters():
+        weight.grad = torch.randn_like(weight)
+    before = [weight.grad.clone() for weight in classifier.network.parameters()]
+    expected = [gradient.clone() for gradient in before]
+    for weight, gradient in zip(classifier.network.parameters(), expected, strict=True):
+        weight.grad = gradient
+    torch.nn.utils.clip_grad_norm_(classifier.network.parameters(), norm)
+    for weight, gradient in zip(classifier.network.parameters(), before, strict=True):
+        weight.grad = gradient.clone()
+    classifier.configure_gradient_clipping(torch.optim.SGD(classifier.network.parameters()), norm)
+    for weight, gradient in zip(classifier.network.parameters(), expected, strict=True):
+        assert torch.equal(weight.grad, gradient)
+
+
+def test_bfloat16_takes_the_same_way_with_weights_in_float32_and_a_fused_optimiser(
+    shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
+) -> None:
+    ends = []
+    for precision in ("32-true", "bf16-mixed"):
+        model = Classifier(small_network(), 8, OptimSettings(name="sgd", lr=0.02, warmup_epochs=0), shapes.steps_per_epoch)
+        trainer = make_trainer(6, [], precision=precision, gradient_clip_val=1.0)
+        trainer.fit(model, shapes)
+        assert trainer.optimizers[0].defaults["fused"]
+        ends.append(torch.nn.utils.parameters_to_vector(model.network.parameters()).detach())
+    begin = torch.nn.utils.parameters_to_vector(small_network().parameters()).detach()
+    assert ends[0].dtype == ends[1].dtype == torch.float32
+    assert not torch.equal(ends[0], ends[1])
+    assert F.cosine_similarity(ends[0] - begin, ends[1] - begin, dim=0) > 0.95
 
 
 def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine() -> None:

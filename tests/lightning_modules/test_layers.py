@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_network import small_network
 from torch import Tensor, nn
 
-from lightning_modules.layers import LocalResponseNorm, activation, initialise, last_pool, norm, pool
+from lightning_modules.layers import LocalResponseNorm, activation, initialise, last_pool, norm, pool, pooled_first
 
 
 def values_and_gradients(function: object, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,3 +101,27 @@ def test_he_initialisation_keeps_the_signals_size() -> None:
     assert isinstance(first, nn.Linear)
     assert float(first.weight.detach().std()) == pytest.approx((2 / 400) ** 0.5, rel=0.02)
     assert not first.bias.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pooling_before_rectifying_is_equal_to_the_last_bit(dtype: torch.dtype) -> None:
+    network = small_network().eval().to(dtype)
+    images = torch.randn(4, 3, 67, 67, dtype=dtype)
+    images[0] = -images[0].abs() * 50  # windows without anything above 0
+    found = []
+    for order in (network, pooled_first(network)):
+        network.zero_grad()
+        logits = order(images)
+        logits.square().sum().backward()
+        found.append([logits.detach(), *(weight.grad.clone() for weight in network.parameters())])
+    for in_order, reordered in zip(*found, strict=True):
+        assert torch.equal(in_order, reordered)
+    names = [type(layer).__name__ for layer in pooled_first(network)]
+    assert names[:4] == ["Conv2d", "MaxPool2d", "ReLU", "LocalResponseNorm"]
+    assert names[4:7] == ["Conv2d", "AdaptiveMaxPool2d", "ReLU"]
+    assert [name for name, _ in network.named_children()][:3] == ["conv1", "act1", "pool1"]
+
+
+def test_only_what_commutes_is_reordered() -> None:
+    layers = [nn.ReLU(), nn.AvgPool2d(2), nn.Tanh(), nn.MaxPool2d(2), nn.ReLU()]
+    assert list(pooled_first(nn.Sequential(*layers))) == layers

@@ -1,5 +1,6 @@
 """The run's record: one row an epoch, whole at any moment, and a stop when the loss explodes."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,13 +79,13 @@ def test_a_loss_that_explodes_stops_the_run_at_once(loss: float) -> None:
 
 
 def test_too_high_a_rate_diverges(shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
-    model = Classifier(small_network(), 8, OptimSettings(lr=1e6, clip=0, warmup_epochs=0), shapes.steps_per_epoch)
+    model = Classifier(small_network(), 8, OptimSettings(name="sgd", lr=1e6, clip=0, warmup_epochs=0), shapes.steps_per_epoch)
     record = RunRecord(tmp_path, "t")
     with pytest.raises(DivergedError, match=r"loss .* in batch . of epoch"):
         make_trainer(5, [StopOnDivergence(8), record]).fit(model, shapes)
-    figures = summary(record.rows, "loss nan in batch 2 of epoch 1", {"version": "1"})
+    figures = summary(record.rows, {}, {}, "loss nan in batch 2 of epoch 1", 1.0, {"version": "1"})
     assert figures["diverged"] is True
-    assert "A lower optim.lr" in final_words(record.rows, tmp_path, figures["divergence"], None)
+    assert "diverged, loss nan in batch 2 of epoch 1. A lower optim.lr" in final_words(figures, record.rows, tmp_path, None)
 
 
 def test_words_for_people(tmp_path: Path) -> None:
@@ -92,9 +93,13 @@ def test_words_for_people(tmp_path: Path) -> None:
     names = [f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "accuracy", "top5", "mean_per_class")]
     rows = [{"epoch": epoch, "seconds": 60.0, **dict.fromkeys(names, value)} for epoch, value in ((1, 0.5), (2, 0.4))]
     assert epoch_line(rows, 10).endswith("| 60 s, 8 min left")
-    words = final_words(rows, tmp_path, None, tmp_path / "offline-run-x")
+    final = {f"final/{part}/{name}": 0.6 for part in ("train", "test") for name in ("accuracy", "top5", "mean_per_class")}
+    figures = summary(rows, final, {"accuracy": 0.36, "mean_per_class": 0.13}, None, 120.0, {})
+    words = final_words(figures, rows, tmp_path, tmp_path / "offline-run-x")
     assert "After 2 epochs in 2 min" in words
-    assert "accuracy 40.00 %" in words
+    assert re.search("test images, with their mirror images +top-1 60.00 %, top-5 60.00 %, mean per class 60.00 %", words)
+    assert re.search("test images as they are +top-1 40.00 %, top-5 40.00 %, mean per class 40.00 %", words)
+    assert re.search("by size, greyness and corners alone +top-1 36.00 %, mean per class 13.00 %", words)
     assert "Best on the validation images: epoch 1 with 50.00 %" in words
     assert f"wandb sync {tmp_path / 'offline-run-x'}" in words
     assert f"wandb leet {tmp_path / 'offline-run-x'}" in words

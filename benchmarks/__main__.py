@@ -1,0 +1,82 @@
+"""``python -m benchmarks [NAME ...] [--repeats N] [--out FOLDER]``: measure, print a table, write JSON and Markdown."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.loop import lightning_loop, peak_memory
+from benchmarks.pictures import pictures
+from benchmarks.pipeline import input_pipeline
+from benchmarks.steps import training_steps
+from benchmarks.timing import Row
+from lightning_modules.machine import machine
+
+BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
+    "alexnet_step": partial(training_steps, "alexnet"),
+    "zfnet_step": partial(training_steps, "zfnet"),
+    "loop": lightning_loop,
+    "pipeline": input_pipeline,
+    "alexnet_pictures": partial(pictures, "alexnet"),
+    "zfnet_pictures": partial(pictures, "zfnet"),
+    "memory": peak_memory,
+}
+
+
+def main() -> None:
+    """Run the benchmarks named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)} [default: all]")
+    parser.add_argument("--repeats", type=int, default=9, help="turns of each comparison [default: 9]")
+    parser.add_argument("--out", type=Path, help="folder for benchmark.json and benchmark.md [default: only print]")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(BENCHMARKS)}")
+    console = Console()
+    rows: list[Row] = []
+    for name in options.names or BENCHMARKS:
+        with console.status(f"{name} ..."):
+            rows += BENCHMARKS[name](options.repeats)
+    console.print(_table(rows))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        where = f"{machine()}, torch {torch.__version__}"
+        facts = {"machine": where, "repeats": options.repeats, "rows": [dataclasses.asdict(row) for row in rows]}
+        (options.out / "benchmark.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (options.out / "benchmark.md").write_text(_markdown(rows, where, options.repeats))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    spread = f" ({row.spread[0]:.3g} to {row.spread[1]:.3g})" if row.spread else ""
+    return row.name, f"{row.ours:.4g}", f"{row.theirs:.4g}", row.unit, f"{row.ratio:.3g}{spread}", row.meaning
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("what", "ours", "theirs", "unit", "ratio (spread)", "meaning", title=machine())
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _markdown(rows: list[Row], where: str, repeats: int) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        f"`python -m benchmarks --repeats {repeats}`; {where}. Medians of {repeats} turns; the spread is the lowest and the",
+        "highest ratio of a turn.",
+        "",
+        "| what | ours | theirs | unit | ratio (spread) | meaning |",
+        "|---|---|---|---|---|---|",
+        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

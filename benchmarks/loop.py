@@ -1,0 +1,98 @@
+"""What Lightning's loop and the run's bookkeeping add to a training step, and how much memory training needs."""
+
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.steps import CLASSES, CLIP, batch, our_step
+from benchmarks.timing import Row
+from configs import ModelSettings, OptimSettings
+from lightning_modules import Classifier, build_network
+from lightning_modules.loggers import quiet_lightning
+from lightning_modules.machine import keep_freed_memory
+from lightning_modules.record import StopOnDivergence
+
+SKIPPED = 2  # first steps, which also set things up
+
+
+class Clock(Callback):
+    """Seconds from the end of each training batch to the end of the next."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the time."""
+        self.ends.append(time.perf_counter())
+
+
+class OneBatch(Dataset[Any]):
+    """The same batch again and again, so that loading costs nothing."""
+
+    def __init__(self, batch: Any, count: int) -> None:
+        self.batch = batch
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return self.batch
+
+
+def lightning_loop(repeats: int) -> list[Row]:
+    """Lightning's loop over our step with metrics and callbacks, against a bare loop over the same step."""
+    quiet_lightning()
+    keep_freed_memory()
+    steps = 6
+    images, targets = batch(227)
+    images = images.contiguous(memory_format=torch.channels_last)
+    network = build_network(ModelSettings(dropout=0.0), CLASSES).to(memory_format=torch.channels_last)
+    step = our_step(network, images, targets)
+    lightning, bare = [], []
+    for _ in range(repeats):
+        clock = Clock()
+        model = Classifier(network, CLASSES, OptimSettings(name="sgd", lr=1e-4), steps)
+        trainer = Trainer(
+            max_epochs=1, accelerator="cpu", precision="32-true", gradient_clip_val=CLIP, logger=False,
+            callbacks=[StopOnDivergence(CLASSES), clock], enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+        loader = DataLoader(OneBatch((images, targets), steps + SKIPPED), batch_size=None)
+        trainer.fit(model, loader)
+        lightning.append((clock.ends[-1] - clock.ends[SKIPPED - 1]) / steps)
+        step()
+        started = time.perf_counter()
+        for _ in range(steps):
+            step().item()
+        bare.append((time.perf_counter() - started) / steps)
+    more = [100 * (a / b - 1) for a, b in zip(lightning, bare, strict=True)]
+    return [
+        Row(
+            "Lightning's loop with metrics, AlexNet, 227 px, batch 64", 1000 * statistics.median(lightning),
+            1000 * statistics.median(bare), "ms/step", statistics.median(more), (min(more), max(more)),
+            "% more than a bare loop over the same step",
+        )
+    ]  # fmt: skip
+
+
+def peak_memory(repeats: int) -> list[Row]:
+    """Largest resident memory of a process that trains AlexNet at full size, the interpreter and libraries included."""
+    gigabytes = {}
+    for way in ("ours", "plain"):
+        done = subprocess.run([sys.executable, "-m", "benchmarks.memory", way], capture_output=True, text=True, check=True)
+        gigabytes[way] = float(done.stdout)
+    return [
+        Row(
+            "peak memory of training, AlexNet, 227 px, batch 64", gigabytes["ours"], gigabytes["plain"], "GB",
+            gigabytes["ours"] / gigabytes["plain"], None, "of plain PyTorch's",
+        )
+    ]  # fmt: skip

@@ -1,0 +1,57 @@
+"""The benchmarks run, compare like with like and write what they print. No time is asserted."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import benchmarks.__main__ as door
+from benchmarks import loop, steps
+from benchmarks.timing import Row, in_turns, rates
+
+
+def test_ways_take_turns_after_one_call_that_is_not_counted() -> None:
+    calls: list[str] = []
+    seconds = in_turns([lambda: calls.append("a"), lambda: calls.append("b")], repeats=3)
+    assert calls == ["a", "b"] * 4
+    assert [len(each) for each in seconds] == [3, 3]
+
+
+def test_rates_are_medians_and_the_spread_is_of_turns() -> None:
+    row = rates("n", ours=[1.0, 2.0, 4.0], theirs=[3.0, 2.0, 4.0], amount=8, unit="u", meaning="m")
+    assert (row.ours, row.theirs, row.ratio, row.spread) == (4.0, 8 / 3, 1.0, (1.0, 3.0))
+
+
+@pytest.mark.parametrize("name", ["alexnet", "zfnet"])
+def test_the_plain_network_is_the_same_function(name: str) -> None:
+    ours = steps.build_network(steps.ModelSettings(name=name, dropout=0.0), 5).to(memory_format=torch.channels_last)
+    theirs = steps.plain(ours)
+    assert {type(layer) for layer in theirs}.isdisjoint({steps.LocalResponseNorm})
+    images = torch.randn(2, 3, 99, 99)
+    torch.testing.assert_close(theirs(images), ours(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_is_measured_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in (steps, loop):
+        monkeypatch.setattr(module, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "alexnet_step", "loop", "--repeats", "1", "--out", str(tmp_path)])
+    door.main()
+    facts = json.loads((tmp_path / "benchmark.json").read_text())
+    assert len(facts["rows"]) == 6
+    assert all(set(row) >= {"name", "ours", "theirs", "unit", "ratio", "spread"} for row in facts["rows"])
+    assert all(row["ours"] > 0 and row["theirs"] > 0 for row in facts["rows"])
+    assert facts["machine"]
+    assert (tmp_path / "benchmark.md").read_text().count("\n| ") == 1 + len(facts["rows"])
+
+
+def test_an_unknown_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "nonsense"])
+    with pytest.raises(SystemExit):
+        door.main()
+    assert "choose from alexnet_step" in capsys.readouterr().err
+
+
+def test_a_row_without_a_spread_is_shown_too() -> None:
+    assert "2.5" in door._markdown([Row("memory", 2.5, 5.0, "GB", 0.5, None, "of plain")], "here", 1)

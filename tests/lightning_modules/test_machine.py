@@ -1,0 +1,43 @@
+"""What the machine is and does."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lightning_modules import machine
+
+FAULTS = """
+import resource, sys, torch
+from lightning_modules.machine import keep_freed_memory
+if sys.argv[1] == "keep" and not keep_freed_memory():
+    sys.exit(3)
+for turn in range(12):
+    if turn == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is Linux's; elsewhere nothing is done")
+def test_freed_memory_is_used_again_without_asking_the_system() -> None:
+    faults = {
+        way: int(subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, text=True, check=True).stdout)
+        for way in ("keep", "leave")
+    }
+    assert faults["leave"] > 1000
+    assert faults["keep"] < faults["leave"] / 50
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    assert machine.best_precision() == ("bf16-mixed" if native else "32-true")
+
+
+def test_the_machine_in_words() -> None:
+    assert "threads" in machine.machine() or "x" in machine.machine()
+    assert len(machine.processor()) > 3
