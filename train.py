@@ -52,7 +52,8 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     precision = best_precision() if settings.trainer.precision == "auto" else settings.trainer.precision
     image_size = settings.data.image_size or IMAGE_SIZES[settings.model.name]
     command = shlex.join(["python", "train.py", *sys.argv[1:]])
-    facts = {"command": command, "input_size": image_size, "computed_in": precision, **code_version()}
+    facts = {"command": command, "input_size": image_size, "test_crops": settings.data.test_crops, "computed_in": precision}
+    facts |= code_version()
     data = build_datamodule(settings.data, image_size, settings.seed)
     data.prepare_data()
     data.setup("fit")
@@ -60,10 +61,9 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
 
     seed_everything(settings.seed, verbose=False)
     network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
+    crop_size = image_size if settings.data.test_crops else None
     saved = {"settings": plain(settings), "class_names": data.class_names}
-    model = Classifier(
-        network, len(data.class_names), settings.optim, data.steps_per_epoch, settings.seed, settings.data.flip, saved
-    )
+    model = Classifier(network, len(data.class_names), settings.optim, data.steps_per_epoch, settings.seed, crop_size, saved)
 
     folder = checkpoint.parent.parent if checkpoint else new_folder(settings)
     title = f"{settings.model.name} on {data.title}"

@@ -137,6 +137,7 @@ def validate(settings: Settings) -> None:
         ("data.workers", data.workers is None or data.workers >= 0, "0 or more"),
         ("data.crop_area", 0 < data.crop_area <= 1, "above 0, at most 1"),
         ("data.jitter", 0 <= data.jitter < 1, "from 0 to below 1"),
+        ("data.cutmix", 0 <= data.cutmix <= 1, "from 0 to 1"),
         ("data.images_per_class", data.images_per_class >= 5, "5 or more"),
         ("viz.every_n_epochs", settings.viz.every_n_epochs >= 0, "0 or more"),
         ("viz.maps", settings.viz.maps >= 1, "1 or more"),

@@ -50,7 +50,7 @@ class DataSettings:
     test_per_class: int = setting(50, "at most this many test images of each class (split=per_class)")
     val_fraction: float = setting(0.1, "share of the training part kept for validation; 0 for none")
     seed: int = setting(1, "draws the split; for shapes, the images too")
-    image_size: int | None = setting(176, "side of the square input in pixels; null for the architecture's own, 227 or 224")
+    image_size: int | None = setting(160, "side of the square input in pixels; null for the architecture's own, 227 or 224")
     train_sizes: list[int] = field(
         default_factory=lambda: [112, 128, 160],
         metadata={
@@ -62,9 +62,13 @@ class DataSettings:
     workers: int | None = setting(None, "processes that load images [default: none without a GPU, else up to 8]")
     cache: bool = setting(True, "decode the images once, into a memory-mapped file")
     cache_dir: str | None = setting(None, "folder of that file [default: data.root/cache]")
-    crop_area: float = setting(0.35, "training crops cover at least this share of the image; 1 for no crops")
+    crop_area: float = setting(0.3, "training crops cover at least this share of the image; 1 for no crops")
     flip: bool = setting(True, "mirror half of the training images")
     jitter: float = setting(0.2, "brightness, contrast and saturation change by up to this share; 0 for none")
+    cutmix: float = setting(
+        0.5, "share of the training images with a rectangle of another image, until 7/8 of the run; 0 for none"
+    )
+    test_crops: bool = setting(True, "at the end of the run, test each image by ten crops: corners and centre, mirrored too")
     images_per_class: int = setting(60, "images generated of each class (shapes only)")
 
 
@@ -73,7 +77,7 @@ class OptimSettings:
     name: str = setting("adamw", "adamw, or sgd with Nesterov momentum", ("adamw", "sgd"))
     lr: float = setting(0.0004, "highest learning rate")
     momentum: float = setting(0.9, "momentum (sgd)")
-    weight_decay: float = setting(0.05, "weight decay, on weights but not on biases and norms")
+    weight_decay: float = setting(0.3, "weight decay, on weights but not on biases and norms")
     warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0")
     schedule: str = setting("cosine", "the rate after warm-up: cosine falls to 0", ("cosine", "constant"))
     label_smoothing: float = setting(0.1, "share of each target spread over all classes")
@@ -82,7 +86,7 @@ class OptimSettings:
 
 @dataclass
 class TrainerSettings:
-    max_epochs: int = setting(36, "epochs to train")
+    max_epochs: int = setting(48, "epochs to train")
     accelerator: str = setting("auto", "what to compute on (Lightning)", ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: str = setting("auto", "auto, a number, or a list such as 0,1 (Lightning)")
     num_nodes: int = setting(1, "machines (Lightning)")

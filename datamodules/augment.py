@@ -4,6 +4,7 @@ Images come and go as uint8. Torch resizes bytes fastest where the three channel
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -54,6 +55,29 @@ def jittered(image: Tensor, brightness: float, contrast: float, saturation: floa
         brightness * (1 - contrast) * mean_grey + 0.5, dtype=torch.float32
     )  # the conversion to bytes rounds down
     return torch.addmm(offset, mixing, pixels).clamp_(0, 255).to(torch.uint8).view_as(image)
+
+
+def cutmix(images: Tensor, targets: Tensor, share: float, seed: int, epoch: int, indices: Sequence[int]) -> None:
+    """CutMix (Yun et al. 2019, arXiv 1905.04899), in place: a ``share`` of the images gets a rectangle of the next one.
+
+    ``images``: (N, 3, S, S) uint8. ``targets``: (N, classes), each row the shares of an image's classes, mixed by area. The
+    rectangle covers a share of the area drawn from 0 to 1, less where its random centre lets it stand out of the image. A pure
+    function of its arguments.
+    """
+    whole, of_whole = images.clone(), targets.clone()
+    side = images.shape[-1]
+    for place, index in enumerate(indices):
+        draw, area, x, y = np.random.default_rng((seed, epoch, index, 1)).uniform(size=4).tolist()
+        if draw >= share:
+            continue
+        half = side * math.sqrt(area) / 2
+        left, right, top, bottom = (round(min(max(0, edge), side)) for edge in (
+            side * x - half, side * x + half, side * y - half, side * y + half
+        ))  # fmt: skip
+        other = (place + 1) % len(indices)
+        images[place, :, top:bottom, left:right] = whole[other, :, top:bottom, left:right]
+        covered = (bottom - top) * (right - left) / side**2
+        targets[place] = (1 - covered) * of_whole[place] + covered * of_whole[other]
 
 
 def _crop(side: int, area: float, aspect: float, x: float, y: float) -> tuple[int, int, int, int]:

@@ -101,11 +101,18 @@ class ImageDataModule(LightningDataModule):
     def val_dataloader(self) -> dict[str, DataLoader[Batch]]:
         """Loaders ``val`` (unless val_fraction gives none) and ``test``: each image of the part once, over all processes."""
         parts = {"val": self.split.val, "test": self.split.test}
-        return {name: self._evaluation_loader(part) for name, part in parts.items() if len(part)}
+        return {name: self._evaluation_loader(part, self.image_size) for name, part in parts.items() if len(part)}
 
     def test_dataloader(self) -> dict[str, DataLoader[Batch]]:
-        """Loaders ``train`` and ``test`` for the end of a run: the training images too, as evaluation sees them."""
-        return {"train": self._evaluation_loader(self.split.train), "test": self._evaluation_loader(self.split.test)}
+        """Loaders ``train`` and ``test`` for the end of a run: the training images too, as evaluation sees them.
+
+        With ``test_crops`` the test images are 8/7 as large as the input, as 256 is to AlexNet's crops of 224 pixels.
+        """
+        size = round(self.image_size * 8 / 7) if self.settings.test_crops else self.image_size
+        return {
+            "train": self._evaluation_loader(self.split.train, self.image_size),
+            "test": self._evaluation_loader(self.split.test, size),
+        }
 
     def original_sizes(self) -> Indices:
         """(N, 2): width and height of the images as they came, in pixels."""
@@ -160,10 +167,10 @@ class ImageDataModule(LightningDataModule):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _evaluation_loader(self, part: Indices) -> DataLoader[Batch]:
+    def _evaluation_loader(self, part: Indices, size: int) -> DataLoader[Batch]:
         """This process's share of a part, each image once."""
         rank, world_size = self._place()
-        return self._loader(EvaluationImages(self.image_set, self.image_size), part[rank::world_size].tolist())
+        return self._loader(EvaluationImages(self.image_set, size), part[rank::world_size].tolist())
 
     def _loader(self, dataset: Dataset[Batch], sampler: Sampler[tuple[int, int]] | Iterable[int]) -> DataLoader[Batch]:
         _, world_size = self._place()

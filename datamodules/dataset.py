@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from configs import DataSettings
-from datamodules.augment import augmented, resized
+from datamodules.augment import augmented, cutmix, resized
 from datamodules.cache import Pixels
 from datamodules.splits import Indices
 
-Batch = tuple[Tensor, Tensor]  # images (N, 3, S, S) uint8, targets (N,) int64
+Batch = tuple[Tensor, Tensor]  # images (N, 3, S, S) uint8, targets (N,) int64 or, where mixed, (N, classes) shares
+
+MIXED_UNTIL = 7 / 8  # of the run's epochs; then the network gets used to whole images
 
 
 class Images(Protocol):
@@ -62,7 +64,13 @@ class TrainingImages(Dataset[Batch]):
             augmented(self.image_set.images[index], self.size(epoch), self.settings, self.seed, epoch, index)
             for epoch, index in items
         ]
-        return torch.stack(images), torch.from_numpy(self.image_set.targets[[index for _, index in items]])
+        batch, indices = torch.stack(images), [index for _, index in items]
+        targets = torch.from_numpy(self.image_set.targets[indices])
+        epoch = items[0][0]
+        if self.settings.cutmix > 0 and epoch < MIXED_UNTIL * self.epochs:
+            targets = torch.nn.functional.one_hot(targets, len(self.image_set.class_names)).float()
+            cutmix(batch, targets, self.settings.cutmix, self.seed, epoch, indices)
+        return batch, targets
 
 
 class EvaluationImages(Dataset[Batch]):

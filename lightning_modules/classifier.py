@@ -10,6 +10,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchvision.transforms.v2.functional import ten_crop  # type: ignore[import-untyped]  # torchvision ships no types
 
 from configs import OptimSettings
 from lightning_modules.layers import pooled_first
@@ -22,7 +23,8 @@ class Classifier(LightningModule):
 
     Metrics of each part: ``loss`` (cross-entropy in nats, without label smoothing, so that parts compare), ``accuracy``
     (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), all as shares from 0 to 1. Those of train
-    are taken while training: on augmented images, with dropout, over the epoch as the weights change. Those of final/train
+    are taken while training: on augmented images (of mixed ones the larger share counts), with dropout, over the epoch as the
+    weights change. Those of final/train
     and final/test are taken once, at the end of the run; ``confusion_matrix`` (num_classes, num_classes) then counts the test
     images of class i that were taken for class j.
 
@@ -33,7 +35,7 @@ class Classifier(LightningModule):
         steps_per_epoch: training batches of an epoch, for the schedule. Lightning could tell, but would start the loader to
             find out: before it knows at which epoch a resumed run goes on.
         seed: with the epoch and the rank decides dropout, so that a resumed run draws what the whole run would have.
-        mirror: at the end of the run, classify each image together with its mirror image.
+        crop_size: at the end of the run, classify each test image by ten crops of this side; None: as it comes.
         saved_with_weights: plain values written into every checkpoint beside the weights (settings, class names).
     """
 
@@ -44,7 +46,7 @@ class Classifier(LightningModule):
         optim: OptimSettings,
         steps_per_epoch: int,
         seed: int = 0,
-        mirror: bool = False,
+        crop_size: int | None = None,
         saved_with_weights: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -53,7 +55,7 @@ class Classifier(LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.saved_with_weights = saved_with_weights or {}
-        self.mirror = mirror
+        self.crop_size = crop_size
         self.metrics = nn.ModuleDict(
             {f"{part}/{name}": metric for part in PARTS for name, metric in _metrics(num_classes).items()}
         )
@@ -74,7 +76,7 @@ class Classifier(LightningModule):
         """The loss to minimise, of one batch."""
         images, targets = batch
         logits = self(images)
-        self._measure("train", logits.detach(), targets)
+        self._measure("train", logits.detach(), targets if targets.ndim == 1 else targets.argmax(1))
         return F.cross_entropy(logits, targets, label_smoothing=self.optim.label_smoothing)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -84,10 +86,13 @@ class Classifier(LightningModule):
         self._measure(part, self(images), targets)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measure one batch at the end of the run; with ``mirror`` by the mean probability of an image and its mirror image."""
+        """Measure one batch at the end of the run: a training image as it is, a test image by its crops' mean probability.
+
+        The crops are the four corners, the centre and their mirror images (Krizhevsky et al. 2012, section 4.1).
+        """
         images, targets = batch
         part = f"final/{list(self.trainer.test_dataloaders or ('test',))[dataloader_idx]}"
-        views = [images, images.flip(3)] if self.mirror else [images]
+        views = [images] if part == "final/train" or self.crop_size is None else ten_crop(images, [self.crop_size])
         logits = torch.stack([self(view).log_softmax(1) for view in views]).logsumexp(0) - math.log(len(views))
         self._measure(part, logits, targets)
         if part == "final/test":

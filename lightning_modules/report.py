@@ -45,9 +45,9 @@ def final_words(figures: dict[str, Any], rows: list[Row], folder: Path, offline_
     if rows:
         lines.append(f"After {figures['epochs']} epochs in {duration(figures['seconds'])}, with the weights of the last:")
         parts = {
-            "final/test": "test images, with their mirror images",
-            "final/train": "training images, likewise, not augmented",
-            "test": "test images as they are",
+            "final/test": "test images, by ten crops" if figures.get("test_crops") else "test images",
+            "test": "test images, in one view",
+            "final/train": "training images, in one view",
             "no_content": "test images, by size, greyness and corners alone",
         }
         lines += [

@@ -16,7 +16,9 @@ from lightning_modules import Classifier
 @pytest.fixture
 def shapes() -> ImageDataModule:
     """The generated data set, 8 classes of 10 images, batches of 16, 67 pixels."""
-    settings = DataSettings(name="shapes", images_per_class=10, batch_size=16, train_sizes=[], val_fraction=0.25, workers=0)
+    settings = DataSettings(
+        name="shapes", images_per_class=10, batch_size=16, train_sizes=[], cutmix=0.0, val_fraction=0.25, workers=0
+    )
     data = build_datamodule(settings, 67, seed=1)
     data.prepare_data()
     data.setup("fit")

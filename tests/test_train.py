@@ -91,7 +91,7 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
         "58,314,120",
         "generated shapes",
         "epoch 3/3 | train loss",
-        "test images as they are",
+        "test images, in one view",
         "corners alone",
         str(folder),
     ):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import DataSettings
-from datamodules.augment import _crop, augmented, jittered, resized
+from datamodules.augment import _crop, augmented, cutmix, jittered, resized
 
 PLAIN = DataSettings(crop_area=1, flip=False, jitter=0)
 
@@ -121,3 +121,36 @@ def test_crops_reach_every_corner_and_size() -> None:
     assert (height * width).max() / 1e4 > 0.98
     assert (width / height).min() < 0.77
     assert (width / height).max() > 1.3
+
+
+def mixed(share: float, seed: int = 1, epoch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    """200 images, each of one colour and one class of its own, mixed."""
+    images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1).expand(200, 3, 20, 20).clone()
+    targets = torch.eye(200)
+    cutmix(images, targets, share, seed, epoch, list(range(1000, 1200)))
+    return images, targets
+
+
+def test_cutmix_pastes_one_rectangle_of_the_next_image_and_shares_the_target_by_area() -> None:
+    images, targets = mixed(share=1.0)
+    areas = []
+    for place in range(200):
+        pasted = images[place, 0] == (place + 1) % 200
+        assert ((images[place] == place) | (images[place] == (place + 1) % 200)).all()
+        rows, columns = pasted.any(1).sum(), pasted.any(0).sum()
+        assert pasted.sum() == rows * columns, "a rectangle"
+        areas.append(float(pasted.float().mean()))
+        assert targets[place, (place + 1) % 200] == pytest.approx(areas[-1])
+        assert targets[place, place] == pytest.approx(1 - areas[-1])
+    torch.testing.assert_close(targets.sum(1), torch.ones(200))
+    assert min(areas) < 0.02
+    assert max(areas) > 0.8
+
+
+def test_cutmix_mixes_the_share_asked_for_and_depends_on_seed_and_epoch() -> None:
+    images, targets = mixed(share=0.5)
+    assert 70 < (targets.max(1).values < 1).sum() < 130
+    assert torch.equal(images, mixed(share=0.5)[0])
+    assert not torch.equal(images, mixed(share=0.5, epoch=3)[0])
+    assert not torch.equal(images, mixed(share=0.5, seed=2)[0])
+    assert torch.equal(mixed(share=0.0)[1], torch.eye(200))

@@ -17,7 +17,7 @@ from datamodules.dataset import EpochSampler
 
 
 def shapes(workers: int = 0, **changes: Any) -> Shapes:
-    usual = {"name": "shapes", "images_per_class": 10, "batch_size": 16, "train_sizes": [], "workers": workers}
+    usual = {"name": "shapes", "images_per_class": 10, "batch_size": 16, "train_sizes": [], "cutmix": 0.0, "workers": workers}
     settings = DataSettings(**usual | changes)
     data = Shapes(settings, image_size=32, seed=1)
     data.setup()
@@ -57,6 +57,22 @@ def test_images_grow_in_equal_stages(workers: int) -> None:
     assert evaluated.shape[-1] == 32
 
 
+def test_mixing_ends_before_the_run_does() -> None:
+    kinds = []
+    for epoch in range(6):
+        _, targets = next(iter(as_rank(shapes(cutmix=1.0), 0, 1, epoch).train_dataloader()))
+        kinds.append(targets.ndim)
+        if targets.ndim == 2:
+            assert targets.shape == (16, 8)
+            torch.testing.assert_close(targets.sum(1), torch.ones(16))
+            assert (targets.max(1).values < 1).sum() > 8
+    assert kinds == [2] * 6  # 7/8 of 6 epochs is within the last
+    data = as_rank(shapes(cutmix=1.0), 0, 1, epoch=7)
+    data.trainer.max_epochs = 8
+    assert next(iter(data.train_dataloader()))[1].ndim == 1
+    assert next(iter(shapes(cutmix=1.0).val_dataloader()["test"]))[1].ndim == 1
+
+
 def test_the_end_of_a_run_sees_training_and_test_images_as_they_are() -> None:
     data = shapes()
     loaders = data.test_dataloader()
@@ -67,7 +83,7 @@ def test_the_end_of_a_run_sees_training_and_test_images_as_they_are() -> None:
 
 
 def test_workers_change_nothing() -> None:
-    alone, helped = (list(shapes(workers).train_dataloader()) for workers in (0, 2))
+    alone, helped = (list(shapes(workers, cutmix=0.5).train_dataloader()) for workers in (0, 2))
     for (images, targets), (same_images, same_targets) in zip(alone, helped, strict=True):
         assert torch.equal(images, same_images)
         assert torch.equal(targets, same_targets)

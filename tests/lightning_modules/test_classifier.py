@@ -41,22 +41,25 @@ def test_metrics_of_the_test_part_equal_those_counted_by_hand(
     }
 
 
-@pytest.mark.parametrize("mirror", [True, False])
-def test_the_end_of_a_run_counts_images_with_their_mirror_images(
-    mirror: bool, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
+@pytest.mark.parametrize("crops", [True, False])
+def test_the_end_of_a_run_counts_training_images_once_and_test_images_by_ten_crops(
+    crops: bool, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
 ) -> None:
-    model = Classifier(small_network(), 8, OptimSettings(lr=0.003), shapes.steps_per_epoch, mirror=mirror)
+    shapes.settings.test_crops = crops
+    model = Classifier(small_network(), 8, OptimSettings(), shapes.steps_per_epoch, crop_size=67 if crops else None)
     trainer = make_trainer(2, [])
     trainer.fit(model, shapes)
     trainer.test(model, shapes, verbose=False)
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
     confusion = np.zeros((8, 8))
     for part, indices in (("train", shapes.split.train), ("test", shapes.split.test)):
-        images = torch.stack([resized(shapes.image_set.images[index], 67) for index in indices])
+        size = 77 if crops and part == "test" else 67
+        images = shapes.normalise(torch.stack([resized(shapes.image_set.images[index], size) for index in indices]))
+        places = [(0, 0), (0, 10), (10, 0), (10, 10), (5, 5)] if size == 77 else [(0, 0)]
+        views = [images[:, :, top : top + 67, left : left + 67] for top, left in places]
+        views += [view.flip(3) for view in views] if size == 77 else []
         with torch.no_grad():
-            shares = model.network.eval()(shapes.normalise(images)).softmax(1).double()
-            if mirror:
-                shares = (shares + model.network(shapes.normalise(images).flip(3)).softmax(1)) / 2
+            shares = torch.stack([model.network.eval()(view).softmax(1).double() for view in views]).mean(0)
         taken_for, targets = shares.argmax(1).numpy(), shapes.targets[indices]
         assert found[f"final/{part}/accuracy"] == pytest.approx((taken_for == targets).mean())
         assert found[f"final/{part}/loss"] == pytest.approx(-float(shares[range(len(targets)), targets].log().mean()), rel=1e-5)
@@ -95,6 +98,19 @@ def test_bfloat16_takes_the_same_way_with_weights_in_float32_and_a_fused_optimis
     assert ends[0].dtype == ends[1].dtype == torch.float32
     assert not torch.equal(ends[0], ends[1])
     assert F.cosine_similarity(ends[0] - begin, ends[1] - begin, dim=0) > 0.95
+
+
+def test_mixed_targets_give_the_mixed_loss_and_count_by_the_larger_share(classifier: Classifier) -> None:
+    images, logits = torch.randn(4, 3, 67, 67), []
+    targets = torch.zeros(4, 8)
+    targets[range(4), [0, 1, 2, 3]], targets[range(4), [4, 5, 6, 7]] = 0.7, 0.3
+    classifier.network.eval()
+    classifier._measure = lambda part, found, counted: logits.append((found, counted))
+    loss = classifier.training_step((images, targets), 0)
+    ((found, counted),) = logits
+    parts = [F.cross_entropy(found, torch.arange(4) + shift, label_smoothing=0.1) for shift in (0, 4)]
+    assert float(loss) == pytest.approx(0.7 * float(parts[0]) + 0.3 * float(parts[1]), rel=1e-5)
+    assert counted.tolist() == [0, 1, 2, 3]
 
 
 def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine() -> None:

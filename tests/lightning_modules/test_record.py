@@ -94,11 +94,11 @@ def test_words_for_people(tmp_path: Path) -> None:
     rows = [{"epoch": epoch, "seconds": 60.0, **dict.fromkeys(names, value)} for epoch, value in ((1, 0.5), (2, 0.4))]
     assert epoch_line(rows, 10).endswith("| 60 s, 8 min left")
     final = {f"final/{part}/{name}": 0.6 for part in ("train", "test") for name in ("accuracy", "top5", "mean_per_class")}
-    figures = summary(rows, final, {"accuracy": 0.36, "mean_per_class": 0.13}, None, 120.0, {})
+    figures = summary(rows, final, {"accuracy": 0.36, "mean_per_class": 0.13}, None, 120.0, {"test_crops": True})
     words = final_words(figures, rows, tmp_path, tmp_path / "offline-run-x")
     assert "After 2 epochs in 2 min" in words
-    assert re.search("test images, with their mirror images +top-1 60.00 %, top-5 60.00 %, mean per class 60.00 %", words)
-    assert re.search("test images as they are +top-1 40.00 %, top-5 40.00 %, mean per class 40.00 %", words)
+    assert re.search("test images, by ten crops +top-1 60.00 %, top-5 60.00 %, mean per class 60.00 %", words)
+    assert re.search("test images, in one view +top-1 40.00 %, top-5 40.00 %, mean per class 40.00 %", words)
     assert re.search("by size, greyness and corners alone +top-1 36.00 %, mean per class 13.00 %", words)
     assert "Best on the validation images: epoch 1 with 50.00 %" in words
     assert f"wandb sync {tmp_path / 'offline-run-x'}" in words
