@@ -131,7 +131,7 @@ def transposed_filters(step: Step, value: Tensor) -> Tensor:
     conv = cast(nn.Conv2d, step.layer)
     if conv.padding_mode != "zeros":
         raise ValueError(f"The convolution {step.name!r} has padding_mode {conv.padding_mode!r}; only 'zeros' has a reverse.")
-    (top, bottom), (left, right) = _padding(conv)
+    (top, bottom), (left, right) = padding_of(conv)
     images, channels, height, width = step.input.shape
     padded = (images, channels, height + bottom - top, width + right - left)
     # The ignore: torch.nn.grad has no types.
@@ -139,7 +139,7 @@ def transposed_filters(step: Step, value: Tensor) -> Tensor:
     return back[..., :height, :width]
 
 
-def _padding(conv: nn.Conv2d) -> list[tuple[int, int]]:
+def padding_of(conv: nn.Conv2d) -> list[tuple[int, int]]:
     """Give the padding before and after the rows, and before and after the columns."""
     if conv.padding == "same":  # where it is odd, the extra row or column comes last
         total = [dilation * (size - 1) for dilation, size in zip(conv.dilation, conv.kernel_size, strict=True)]
