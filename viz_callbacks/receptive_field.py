@@ -151,7 +151,7 @@ def _project_windows(steps: Sequence[Step], units: Units, field: ReceptiveField)
 
 
 def _window_back(step: Step, value: Tensor, images: Tensor, places: Places) -> tuple[Tensor, Places]:
-    """One step back: windows (B, C, h, w) whose first rows and columns are ``places`` give those at the input, and their places."""
+    """One step back: windows (B, C, h, w), first row and column at ``places``, to those at the input and their places."""
     layer = step.layer
     if isinstance(layer, nn.ReLU):
         return rectify(step, value), places
