@@ -50,9 +50,9 @@ class DataSettings:
     test_per_class: int = setting(50, "at most this many test images of each class (split=per_class)")
     val_fraction: float = setting(0.1, "share of the training part kept for validation; 0 for none")
     seed: int = setting(1, "draws the split; for shapes, the images too")
-    image_size: int | None = setting(160, "side of the square input in pixels; null for the architecture's own, 227 or 224")
+    image_size: int | None = setting(192, "side of the square input in pixels; null for the architecture's own, 227 or 224")
     train_sizes: list[int] = field(
-        default_factory=lambda: [112, 128, 160],
+        default_factory=lambda: [112, 128, 160, 192],
         metadata={
             "help": "sides of the training images in equal stages of the run, small ones first; [] for image_size throughout",
             "choices": None,
@@ -86,7 +86,7 @@ class OptimSettings:
 
 @dataclass
 class TrainerSettings:
-    max_epochs: int = setting(48, "epochs to train")
+    max_epochs: int = setting(60, "epochs to train")
     accelerator: str = setting("auto", "what to compute on (Lightning)", ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: str = setting("auto", "auto, a number, or a list such as 0,1 (Lightning)")
     num_nodes: int = setting(1, "machines (Lightning)")
