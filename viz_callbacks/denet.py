@@ -8,14 +8,19 @@ transpose of the weight matrix used during the forward pass after subtracting th
 
 Rectifiers rectify, in the dense part as elsewhere; convolutions and pools are reversed as in Deconvolution. With switches from
 the images, v[0] = DeNet(class; images). Because of the biases it isn't homogeneous: twice the one-hot is another picture.
+
+The report lists dense, convolution and pooling layers as what is walked back, and says nothing of the rectifiers between the
+dense layers; that they rectify is our reading. Both this and the bias can be turned off, to see what difference they make.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from viz_callbacks.reverse import Step, walk_back
+from viz_callbacks.reverse import REVERSES, Reverse, Step, as_is, walk_back
 
 
 def one_hot(logits: Tensor, classes: Tensor) -> Tensor:
@@ -31,10 +36,37 @@ def one_hot(logits: Tensor, classes: Tensor) -> Tensor:
     return F.one_hot(classes, logits.shape[1]).to(logits)
 
 
-def denet(steps: Sequence[Step], classes: Tensor) -> Tensor:
+def denet(steps: Sequence[Step], classes: Tensor, rectify_dense: bool = True, subtract_bias: bool = True) -> Tensor:
     """Project one class for each image through the whole network to the pixels, (N, 3, H, W) for images of three channels.
 
-    ``steps`` are all of ``record``'s, ``classes`` is (N,) of int64. Raises ValueError as ``one_hot`` does, UnknownLayerError as
-    ``walk_back`` does. Report, section 7.
+    ``steps`` are all of ``record``'s, ``classes`` is (N,) of int64. ``rectify_dense=False`` lets negative values pass between
+    the dense layers, ``subtract_bias=False`` leaves (v - b) out for v. Raises ValueError as ``one_hot`` does, UnknownLayerError
+    as ``walk_back`` does. Report, section 7.
     """
-    return walk_back(steps, one_hot(steps[-1].output, classes))
+    return project_vector(steps, one_hot(steps[-1].output, classes), rectify_dense, subtract_bias)
+
+
+def project_vector(steps: Sequence[Step], start: Tensor, rectify_dense: bool = True, subtract_bias: bool = True) -> Tensor:
+    """Project any vector at the network's output as ``denet`` does: a random one shows what owes nothing to a class.
+
+    ``start`` is (N, number of classes).
+    """
+    dense_part = next((number for number, step in enumerate(steps) if step.input.ndim == 2), len(steps))
+    reverses: dict[type[nn.Module], Reverse] = dict(REVERSES)
+    if not subtract_bias:
+        reverses[nn.Linear] = transposed_weights
+    if not rectify_dense:
+        reverses |= {nn.ReLU: as_is, nn.LeakyReLU: as_is}
+    return walk_back(steps[:dense_part], walk_back(steps[dense_part:], start, reverses))
+
+
+def transposed_weights(step: Step, value: Tensor) -> Tensor:
+    """Multiply by the transposed weights, the bias left alone."""
+    return value @ cast(nn.Linear, step.layer).weight
+
+
+def denet_of_classes(steps: Sequence[Step], classes: Sequence[int]) -> Tensor:
+    """DeNet for several classes of the same images, (N, K, 3, H, W) for K classes."""
+    count = len(steps[-1].output)
+    pictures = [denet(steps, torch.full((count,), number, device=steps[-1].output.device)) for number in classes]
+    return torch.stack(pictures, 1)

@@ -49,7 +49,7 @@ def occlusion(
     strongest = int(sums.argmax())
     shares = steps[-1].output.float().softmax(1)[0]
     rows = []
-    for images in torch.cat(list(_occluded(image, tops, lefts, side, grey))).split(batch):
+    for images in torch.split(torch.cat(list(_occluded(image, tops, lefts, side, grey))), batch):
         steps = record(network, images)
         answers = steps[-1].output.float().softmax(1)
         activations = feature_maps(steps, layer)[:, strongest].sum((1, 2))

@@ -20,8 +20,8 @@ from viz_callbacks.receptive_field import strongest_units
 class TopActivations(Metric):
     """The ``keep`` strongest images of each of ``maps`` feature maps, with values and places.
 
-    ``compute()`` gives ``values`` (maps, keep) in falling order, ``images``, ``rows`` and ``columns`` (maps, keep) of int64. Where
-    there were fewer images, the image is -1 and the value -inf.
+    ``compute()`` gives ``values`` (maps, keep) in falling order, ``images``, ``rows`` and ``columns`` (maps, keep) of int64.
+    Where there were fewer images, the image is -1 and the value -inf.
     """
 
     full_state_update = False

@@ -5,7 +5,7 @@ import torch
 from plain import Geometry
 from torch import Tensor, nn
 
-from viz_callbacks.denet import denet, one_hot
+from viz_callbacks.denet import denet, denet_of_classes, one_hot, project_vector
 from viz_callbacks.reverse import record, walk_back
 
 
@@ -37,7 +37,9 @@ def small_network() -> nn.Sequential:
     return network
 
 
-def plain_denet(network: nn.Sequential, images: np.ndarray, classes: list[int]) -> np.ndarray:
+def plain_denet(
+    network: nn.Sequential, images: np.ndarray, classes: list[int], rectify_dense: bool = True, subtract_bias: bool = True
+) -> np.ndarray:
     """DeNet of that very network, layer by layer in NumPy."""
     conv1, conv2, fc1, fc2 = (
         (layer.weight.detach().numpy(), layer.bias.detach().numpy())
@@ -55,8 +57,11 @@ def plain_denet(network: nn.Sequential, images: np.ndarray, classes: list[int]) 
     value = np.zeros((len(images), 4))
     for image, number in enumerate(classes):
         value[image, number] = 1
+    if not subtract_bias:
+        fc1, fc2 = (fc1[0], 0 * fc1[1]), (fc2[0], 0 * fc2[1])
     value = plain.dense(value, *fc2)
-    value = np.maximum(value, 0)
+    if rectify_dense:
+        value = np.maximum(value, 0)
     value = plain.dense(value, *fc1)
     value = value.reshape(pooled2.shape)
     value = plain.unpool(value, rectified2.shape, switches2)
@@ -82,6 +87,31 @@ def test_a_whole_network_equals_the_plain_version(network: nn.Sequential, images
     expected = torch.from_numpy(plain_denet(network, images.numpy(), classes))
     assert (expected.abs().amax((1, 2, 3)) > 0).all()
     torch.testing.assert_close(denet(record(network.train(), images), torch.tensor(classes)), expected)
+
+
+@pytest.mark.parametrize(("rectify_dense", "subtract_bias"), [(True, False), (False, True), (False, False)])
+def test_each_option_equals_the_plain_version(
+    rectify_dense: bool, subtract_bias: bool, network: nn.Sequential, images: Tensor
+) -> None:
+    classes = [2, 0, 3, 1]
+    expected = torch.from_numpy(plain_denet(network, images.numpy(), classes, rectify_dense, subtract_bias))
+    found = denet(record(network, images), torch.tensor(classes), rectify_dense, subtract_bias)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, denet(record(network, images), torch.tensor(classes)))
+
+
+def test_several_classes_of_the_same_images(network: nn.Sequential, images: Tensor) -> None:
+    steps = record(network, images)
+    pictures = denet_of_classes(steps, [3, 1])
+    assert pictures.shape == (4, 2, *images.shape[1:])
+    torch.testing.assert_close(pictures[:, 1], denet(steps, torch.full((4,), 1)))
+
+
+def test_a_vector_that_is_one_hot_is_a_class(network: nn.Sequential, images: Tensor) -> None:
+    steps = record(network, images)
+    start = torch.eye(4, dtype=torch.float64)
+    torch.testing.assert_close(project_vector(steps, start), denet(steps, torch.arange(4)))
+    assert not torch.allclose(project_vector(steps, torch.rand(4, 4).double()), denet(steps, torch.arange(4)))
 
 
 def test_it_is_not_homogeneous_where_dense_layers_have_biases(network: nn.Sequential, images: Tensor) -> None:

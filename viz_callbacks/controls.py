@@ -1,0 +1,95 @@
+"""Controls: does a picture depend on what the network has learnt, and does the network depend on what the picture shows?
+
+Adebayo et al. 2018 (Sanity Checks for Saliency Maps, arXiv 1810.03292) randomise a network's weights from the output down: a
+picture that stays as it was says nothing of what was learnt. Petsiuk et al. 2018 (RISE, arXiv 1806.07421) take the pixels
+away, or bring them, in the order of a picture: if they matter, the class's probability falls, or rises, quickly.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from viz_callbacks.reverse import named_layers, record
+
+
+def randomised(network: nn.Sequential, seed: int = 0) -> Iterator[tuple[str, nn.Sequential]]:
+    """Networks in which the last one, two, ... all layers with weights have new ones, and the name of the last one changed.
+
+    The new weights of a layer are its own in another order, so that their sizes stay what they were. Each network given is the
+    same object, changed further.
+    """
+    twin = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(seed)
+    for name, layer in reversed(list(named_layers(twin))):
+        own = list(layer.parameters(recurse=False))
+        if own:
+            with torch.no_grad():
+                for weights in own:
+                    order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
+                    weights.copy_(weights.flatten()[order].view_as(weights))
+            yield name, twin
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
+    """Spearman's rank correlation (N,) of the energies of two batches of pictures (N, C, H, W): 1 same order, 0 no relation.
+
+    Equal energies share their mean rank.
+    """
+    ranks = [_ranks(each.double().square().sum(1).flatten(1)) for each in (one, other)]
+    centred = [F.normalize(each - each.mean(1, keepdim=True), dim=1, eps=0) for each in ranks]
+    return (centred[0] * centred[1]).sum(1)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks from 0 within each row (N, M); equal values get the mean of theirs."""
+    ranks = torch.empty_like(values, dtype=torch.float64)
+    for row, own in zip(values, ranks, strict=True):
+        _, inverse, counts = row.unique(return_inverse=True, return_counts=True)
+        last = counts.cumsum(0).double()
+        own.copy_((last - (counts + 1) / 2)[inverse])
+    return ranks
+
+
+def deletion_curve(network: nn.Sequential, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
+    """Probability of the true class as pixels become 0, the most energetic of ``pictures`` first: (N, steps + 1).
+
+    The same number of pixels at each step: all are there at first, none at last. Images and pictures (N, C, H, W), ``targets``
+    (N,). The lower the curve, the more the class depends on what the picture shows.
+    """
+    return _exchange(network, images, torch.zeros_like(images), targets, pictures, steps)
+
+
+def insertion_curve(network: nn.Sequential, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
+    """As ``deletion_curve``, from the blurred image to the sharp one. The higher the curve, the better the picture."""
+    return _exchange(network, blurred(images), images, targets, pictures, steps)
+
+
+def area_under(curve: Tensor) -> Tensor:
+    """The mean height of curves (N, points) over equally wide steps, by trapezia: (N,)."""
+    return (curve[:, 1:] + curve[:, :-1]).mean(1) / 2
+
+
+def _exchange(network: nn.Sequential, old: Tensor, new: Tensor, targets: Tensor, pictures: Tensor, steps: int) -> Tensor:
+    """The true class's probability as pixels of ``old`` are exchanged for those of ``new``, in the order of ``pictures``."""
+    order = pictures.double().square().sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
+    numbers = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, numbers).view(len(old), 1, *old.shape[2:])
+    curve = []
+    for step in range(steps + 1):
+        images = torch.where(rank < round(step * order.shape[1] / steps), new, old)
+        answers = record(network, images)[-1].output.float().softmax(1)
+        curve.append(answers.gather(1, targets[:, None])[:, 0])
+    return torch.stack(curve, 1)
+
+
+def blurred(images: Tensor, sigma: float = 5.0) -> Tensor:
+    """Images (N, C, H, W) blurred by a Gauss curve of ``sigma`` pixels, edges continued: where insertion starts from."""
+    reach = min(int(3 * sigma), *(side - 1 for side in images.shape[2:]))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device) / sigma) ** 2)
+    weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, -1)
+    wide = F.pad(images, (reach, reach, reach, reach), mode="replicate")
+    along = F.conv2d(wide, weights, groups=images.shape[1])
+    return F.conv2d(along, weights.transpose(2, 3), groups=images.shape[1])
