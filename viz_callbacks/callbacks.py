@@ -1,31 +1,19 @@
-"""Lightning callbacks that look inside a network after each epoch: when to look, at what, and where to put the pictures.
+"""Callbacks that look at fixed probe images after each epoch: Deconvolution of each layer, and DeNet."""
 
-On disk, whatever the logger (``folder`` is given by the user)::
-
-    folder/index.json                              what is there: epochs, probes, layers, files, ranges, map numbers
-    folder/<probe>/<layer>/epoch-001.jpg           the sheet that people open, and W&B gets
-    folder/<probe>/<layer>/sprites/epoch-001-*.webp   its parts at native size, for pages that are built later
-"""
-
-import json
-import math
-import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
-from PIL import Image
+from lightning import LightningModule
 from torch import Tensor, nn
 
 from viz_callbacks import figures
 from viz_callbacks.deconvolution import convolution_layers, deconvolution, feature_maps
 from viz_callbacks.denet import denet
 from viz_callbacks.figures import Pixels
+from viz_callbacks.pictures import Picture, PictureCallback
 from viz_callbacks.reverse import Step, record
 
 
@@ -55,87 +43,21 @@ class Probes:
         return pixels
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One sheet and what belongs to it.
+class ProbePictures(PictureCallback):
+    """Pictures of fixed images. ``probes``: the images to look at; the rest as ``PictureCallback``."""
 
-    place: ``<probe>/<layer>`` or ``<probe>``. sprites: by name, pictures at native size. ranges: by name, what white means.
-    facts: further entries of the index.
-    """
-
-    place: str
-    sheet: Image.Image
-    caption: str
-    sprites: Mapping[str, Pixels]
-    ranges: Mapping[str, float]
-    facts: Mapping[str, Any]
-
-
-class LayerPictures(Callback):
-    """Makes pictures of ``probes`` after each epoch, on rank zero only; computes nothing that training could notice.
-
-    Args:
-        folder: where the pictures go.
-        probes: the images to look at.
-        every_n_epochs: how often; the last epoch is always looked at. 0 for never.
-        fixed_scale: keep each picture's range as first seen, so that epochs compare by eye.
-        network: name of the LightningModule's attribute that holds the network, an ``nn.Sequential``.
-    """
-
-    name: str
-
-    def __init__(
-        self, folder: Path, probes: Probes, every_n_epochs: int = 1, fixed_scale: bool = False, network: str = "network"
-    ) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, probes: Probes, **when: Any) -> None:
+        super().__init__(folder, **when)
         self.probes = probes
-        self.every_n_epochs = every_n_epochs
-        self.fixed_scale = fixed_scale
-        self.network = network
-        self.first_ranges: dict[str, float] = {}
 
     @abstractmethod
     def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:
         """The pictures of one epoch from the recorded forward pass of all probes."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """The ranges that ``fixed_scale`` keeps."""
-        return {"first_ranges": self.first_ranges}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with these ranges."""
-        self.first_ranges = dict(state_dict["first_ranges"])
-
-    @property
-    def state_key(self) -> str:
-        """One state for each kind of picture."""
-        return self.name
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look, where it is time to."""
-        epoch = trainer.current_epoch + 1
-        due = self.every_n_epochs > 0 and (epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs)
-        if not (due and trainer.is_global_zero):
-            return
-        started = time.monotonic()
+    def make(self, pl_module: LightningModule, epoch: int) -> Iterator[Picture]:
+        """Run the probes through the network and look at them."""
         network = getattr(pl_module, self.network)
-        with torch.inference_mode():
-            steps = record(network, self.probes.images.to(pl_module.device))
-            made = list(self.pictures(steps, network, epoch))
-        files = [self._save(picture, epoch) for picture in made]
-        self._write_index(made, epoch)
-        for logger in trainer.loggers:
-            self._send(logger, made, files)
-        pl_module.log(f"seconds/{self.name}", time.monotonic() - started, logger=False, rank_zero_only=True)
-
-    def range(self, key: str, values: Tensor) -> float:
-        """The range of a picture: of these values or, with ``fixed_scale``, as it was when it was first not empty."""
-        now = figures.robust_range(values)
-        if not self.fixed_scale:
-            return now
-        if key not in self.first_ranges and now > 0:
-            self.first_ranges[key] = now
-        return self.first_ranges.get(key, 0.0)
+        return self.pictures(record(network, self.probes.images.to(pl_module.device)), network, epoch)
 
     def heading(self, steps: list[Step], number: int, epoch: int, what: str) -> list[str]:
         """Two lines for the sheet of a probe: what it shows, and what the network takes the image for."""
@@ -147,51 +69,8 @@ class LayerPictures(Callback):
             f"taken for {names[int(predicted)]} with {float(share):.0%}",
         ]
 
-    def _save(self, picture: Picture, epoch: int) -> Path:
-        folder = self.folder / picture.place
-        (folder / "sprites").mkdir(parents=True, exist_ok=True)
-        file = folder / f"epoch-{epoch:03d}.jpg"
-        picture.sheet.save(file, quality=88, subsampling=0)
-        for name, pixels in picture.sprites.items():
-            Image.fromarray(pixels).save(folder / "sprites" / f"epoch-{epoch:03d}-{name}.webp", quality=60, method=2)
-        return file
 
-    def _write_index(self, pictures: list[Picture], epoch: int) -> None:
-        file = self.folder / "index.json"
-        index = json.loads(file.read_text()) if file.exists() else {}
-        index[f"{epoch}"] = [
-            {
-                "place": picture.place,
-                "sheet": f"{picture.place}/epoch-{epoch:03d}.jpg",
-                "sprites": {name: f"{picture.place}/sprites/epoch-{epoch:03d}-{name}.webp" for name in picture.sprites},
-                "caption": picture.caption,
-                "ranges": {name: value if math.isfinite(value) else None for name, value in picture.ranges.items()},
-                **picture.facts,
-            }
-            for picture in pictures
-        ]
-        partial = file.with_name(".index.json.partial")
-        partial.write_text(json.dumps(index, indent=1))
-        partial.replace(file)
-
-    def _send(self, logger: Any, pictures: list[Picture], files: list[Path]) -> None:
-        ranges = {
-            f"range/{self.name}/{picture.place}/{name}": value for picture in pictures for name, value in picture.ranges.items()
-        }
-        if not isinstance(logger, WandbLogger):
-            logger.log_metrics(ranges)
-            return
-        import wandb
-
-        images = {
-            f"{self.name}/{picture.place}": wandb.Image(str(file), caption=picture.caption)
-            for picture, file in zip(pictures, files, strict=True)
-        }
-        # Not committed: they join the row of this epoch's metrics, so that the dashboard can step through them by epoch.
-        logger.experiment.log({**images, **ranges}, commit=False)
-
-
-class DeconvolutionPictures(LayerPictures):
+class DeconvolutionPictures(ProbePictures):
     """Per probe and convolution layer: the first ``maps`` feature maps, and all maps projected to the pixels.
 
     The report's Figures 10 and 11; the method is Zeiler and Fergus 2014, section 2.1.
@@ -249,7 +128,7 @@ class DeconvolutionPictures(LayerPictures):
         )  # fmt: skip
 
 
-class DeNetPictures(LayerPictures):
+class DeNetPictures(ProbePictures):
     """Per probe: DeNet for the true and for the predicted class, beside Deconvolution of the last convolution layer.
 
     The report's Figures 12 and 13; the method is its section 7.

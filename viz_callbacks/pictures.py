@@ -1,0 +1,150 @@
+"""What all callbacks that make pictures share: when to look, and where the pictures go.
+
+On disk, whatever the logger (``folder`` is given by the user)::
+
+    folder/index.json                       what is there: epochs, places, files, ranges, facts
+    folder/<place>/epoch-001.jpg            the sheet that people open, and W&B gets
+    folder/<place>/sprites/epoch-001-*.webp its parts at native size, for pages that are built later
+"""
+
+import json
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from PIL import Image
+from torch import Tensor
+
+from viz_callbacks import figures
+from viz_callbacks.figures import Pixels
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One sheet and what belongs to it.
+
+    place: its folder, such as ``<probe>/<layer>``. sprites: by name, pictures at native size. ranges: by name, what white
+    means. facts: further entries of the index.
+    """
+
+    place: str
+    sheet: Image.Image
+    caption: str
+    sprites: Mapping[str, Pixels]
+    ranges: Mapping[str, float]
+    facts: Mapping[str, Any]
+
+
+class PictureCallback(Callback):
+    """Makes pictures after an epoch, on rank zero only; computes nothing that training could notice.
+
+    Args:
+        folder: where the pictures go.
+        every_n_epochs: how often; the last epoch is always looked at. 0 for never.
+        fixed_scale: keep each picture's range as first seen, so that epochs compare by eye.
+        network: name of the LightningModule's attribute that holds the network, an ``nn.Sequential``.
+    """
+
+    name: str
+
+    def __init__(self, folder: Path, every_n_epochs: int = 1, fixed_scale: bool = False, network: str = "network") -> None:
+        self.folder = folder
+        self.every_n_epochs = every_n_epochs
+        self.fixed_scale = fixed_scale
+        self.network = network
+        self.first_ranges: dict[str, float] = {}
+
+    @abstractmethod
+    def make(self, pl_module: LightningModule, epoch: int) -> Iterable[Picture]:
+        """The pictures of one epoch (from 1). Called in inference mode."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The ranges that ``fixed_scale`` keeps."""
+        return {"first_ranges": self.first_ranges}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with these ranges."""
+        self.first_ranges = dict(state_dict["first_ranges"])
+
+    @property
+    def state_key(self) -> str:
+        """One state for each kind of picture."""
+        return self.name
+
+    def is_due(self, trainer: Trainer) -> bool:
+        """Whether to look after the current epoch."""
+        epoch = trainer.current_epoch + 1
+        return self.every_n_epochs > 0 and (epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look, where it is time to."""
+        if not (self.is_due(trainer) and trainer.is_global_zero):
+            return
+        started = time.monotonic()
+        epoch = trainer.current_epoch + 1
+        with torch.inference_mode():
+            made = list(self.make(pl_module, epoch))
+        files = [self._save(picture, epoch) for picture in made]
+        self._write_index(made, epoch)
+        for logger in trainer.loggers:
+            self._send(logger, made, files)
+        pl_module.log(f"seconds/{self.name}", time.monotonic() - started, logger=False, rank_zero_only=True)
+
+    def range(self, key: str, values: Tensor) -> float:
+        """The range of a picture: of these values or, with ``fixed_scale``, as it was when it was first not empty."""
+        now = figures.robust_range(values)
+        if not self.fixed_scale:
+            return now
+        if key not in self.first_ranges and now > 0:
+            self.first_ranges[key] = now
+        return self.first_ranges.get(key, 0.0)
+
+    def _save(self, picture: Picture, epoch: int) -> Path:
+        folder = self.folder / picture.place
+        (folder / "sprites").mkdir(parents=True, exist_ok=True)
+        file = folder / f"epoch-{epoch:03d}.jpg"
+        picture.sheet.save(file, quality=88, subsampling=0)
+        for name, pixels in picture.sprites.items():
+            Image.fromarray(pixels).save(folder / "sprites" / f"epoch-{epoch:03d}-{name}.webp", quality=60, method=2)
+        return file
+
+    def _write_index(self, pictures: list[Picture], epoch: int) -> None:
+        file = self.folder / "index.json"
+        index = json.loads(file.read_text()) if file.exists() else {}
+        index[f"{epoch}"] = [
+            {
+                "place": picture.place,
+                "sheet": f"{picture.place}/epoch-{epoch:03d}.jpg",
+                "sprites": {name: f"{picture.place}/sprites/epoch-{epoch:03d}-{name}.webp" for name in picture.sprites},
+                "caption": picture.caption,
+                "ranges": {name: value if math.isfinite(value) else None for name, value in picture.ranges.items()},
+                **picture.facts,
+            }
+            for picture in pictures
+        ]
+        partial = file.with_name(".index.json.partial")
+        partial.write_text(json.dumps(index, indent=1))
+        partial.replace(file)
+
+    def _send(self, logger: Any, pictures: list[Picture], files: list[Path]) -> None:
+        ranges = {
+            f"range/{self.name}/{picture.place}/{name}": value for picture in pictures for name, value in picture.ranges.items()
+        }
+        if not isinstance(logger, WandbLogger):
+            logger.log_metrics(ranges)
+            return
+        import wandb
+
+        images = {
+            f"{self.name}/{picture.place}": wandb.Image(str(file), caption=picture.caption)
+            for picture, file in zip(pictures, files, strict=True)
+        }
+        # Not committed: they join the row of this epoch's metrics, so that the dashboard can step through them by epoch.
+        logger.experiment.log({**images, **ranges}, commit=False)
