@@ -95,7 +95,7 @@ def record(network: nn.Sequential, images: Tensor) -> list[Step]:
     value = images
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         for name, layer in named_layers(network):
-            layer = _evaluating(layer)
+            layer = as_evaluating(layer)
             if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
                 layer.return_indices = True
                 output, switches = layer.forward(value)  # not a call: hooks on a pool expect one tensor
@@ -110,10 +110,10 @@ def _only_chains(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _evaluating(layer: nn.Module) -> nn.Module:
+def as_evaluating(layer: nn.Module) -> nn.Module:
     """Give a shallow copy, with the same weights and buffers but flags of its own: not training, not in place, not compiled."""
     twin = object.__new__(type(layer))  # copy.copy() refuses layers with parametrizations
-    parts = {name: child and _evaluating(child) for name, child in layer._modules.items()}
+    parts = {name: child and as_evaluating(child) for name, child in layer._modules.items()}
     vars(twin).update(vars(layer), training=False, _modules=parts, _compiled_call_impl=None)
     if "inplace" in vars(twin):
         vars(twin)["inplace"] = False

@@ -76,7 +76,7 @@ def test_pictures_show_what_the_methods_compute(
         )
         pixels = np.asarray(Image.open(tmp_path / kind / file).convert("L"), dtype=float)
         grey = projection.mean(0).numpy()
-        assert np.corrcoef(pixels.ravel(), grey.ravel())[0, 1] > 0.8, "WebP loses some, but not the picture"
+        assert np.corrcoef(pixels.ravel(), grey.ravel())[0, 1] > 0.7, "WebP loses some, but not the picture"
     assert "is star, taken for" in entry["caption"]
 
 

@@ -1,0 +1,100 @@
+"""The nine strongest activations of a map and their pictures, against a scan of all images at once."""
+
+from functools import partial
+
+import pytest
+import torch
+from small_network import small_network
+from torch import Tensor, nn
+
+from lightning_modules.layers import pooled_first
+from viz_callbacks.deconvolution import deconvolution, feature_maps, steps_to, strongest_activation
+from viz_callbacks.receptive_field import receptive_field
+from viz_callbacks.reverse import record
+from viz_callbacks.strongest import Strongest, Watch, strongest
+
+LAYERS = ["conv1", "conv2"]
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(30, 3, 67, 67, generator=torch.Generator().manual_seed(0))
+
+
+def watched(network: nn.Sequential, images: Tensor, batch: int = 7) -> Watch:
+    """All images but the last batch's, which isn't watched, in the order of training's forward pass."""
+    numbers = torch.arange(len(images)) + 100
+    with Watch(network, LAYERS, keep=4) as watch, torch.no_grad():
+        for start in range(0, len(images), batch):
+            last = start + batch >= len(images)
+            watch.show(None if last else numbers[start : start + batch])
+            pooled_first(network.eval())(images[start : start + batch])
+    return watch
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_is_found_in_the_passing_batches_is_what_a_scan_finds(layer: str, images: Tensor) -> None:
+    network = small_network()
+    found = watched(network, images).found[layer].compute()
+    maps = feature_maps(record(network, images[:28]), layer)
+    values, order = maps.flatten(2).amax(2).T.sort(dim=1, descending=True, stable=True)
+    torch.testing.assert_close(found["values"], values[:, :4])
+    assert torch.equal(found["images"], order[:, :4] + 100)
+
+
+def test_no_hook_is_left(images: Tensor) -> None:
+    network = small_network()
+    watched(network, images)
+    assert not any(layer._forward_hooks for layer in network.modules())
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("batch", [1, 32])
+def test_pictures_are_those_of_the_strongest_activations_one_by_one(layer: str, batch: int, images: Tensor) -> None:
+    network = small_network()
+    found = watched(network, images).found[layer].compute()
+    load = lambda numbers: images[[number - 100 for number in numbers]]  # noqa: E731
+    made = list(strongest(network, layer, [3, 1], found, load, batch=batch))
+    assert [each.map for each in made] == [3, 1]
+    for each in made:
+        assert each.values == sorted(each.values, reverse=True)
+        for place, number in enumerate(each.images):
+            assert_shows(network, layer, images[number - 100], each, place)
+
+
+def assert_shows(network: nn.Sequential, layer: str, image: Tensor, found: Strongest, place: int) -> None:
+    """The patch is cut from the image where the projection, pasted back, is the whole projection."""
+    steps = record(network, image[None])
+    whole = deconvolution(steps, layer, partial(strongest_activation, k=found.map))[0]
+    maps = feature_maps(steps, layer)[0, found.map]
+    row, column = divmod(int(maps.argmax()), maps.shape[1])
+    top, left, bottom, right = receptive_field(steps_to(steps, layer)).box(row, column)
+    for r in range(max(0, top), min(67, bottom), 5):
+        for c in range(max(0, left), min(67, right), 5):
+            assert torch.equal(found.patches[place, :, r - top, c - left], image[:, r, c])
+            torch.testing.assert_close(found.projections[place, :, r - top, c - left], whole[:, r, c], atol=1e-6, rtol=1e-5)
+
+
+def test_a_map_with_fewer_images_shows_what_there_is() -> None:
+    network, images = small_network(), torch.randn(2, 3, 67, 67)
+    with Watch(network, ["conv2"], keep=9) as watch, torch.no_grad():
+        watch.show(torch.tensor([0, 1]))
+        network.eval()(images)
+    (found,) = strongest(network, "conv2", [0], watch.found["conv2"].compute(), lambda numbers: images[list(numbers)])
+    assert len(found.patches) == len(found.values) == 2
+
+
+def test_a_batch_norm_before_the_activation_is_watched_at_its_output() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2)).eval()
+    nn.init.normal_(network[1].weight)
+    images = torch.randn(5, 3, 12, 12)
+    with Watch(network, ["0"]) as watch, torch.no_grad():
+        watch.show(torch.arange(5))
+        network(images)
+    maps = feature_maps(record(network, images), "0")
+    torch.testing.assert_close(watch.found["0"].compute()["values"][:, 0], maps.flatten(2).amax(2).amax(0))
+
+
+def test_an_unknown_layer_is_named() -> None:
+    with pytest.raises(ValueError, match="There is no layer 'conv9'"):
+        Watch(small_network(), ["conv9"])
