@@ -1,5 +1,6 @@
-"""What a network sees: Deconvolution and DeNet as plain functions over tensors, and Lightning callbacks that log them."""
+"""What a network sees: Deconvolution, DeNet and more as plain functions over tensors, and Lightning callbacks that log them."""
 
 from viz_callbacks.callbacks import DeconvolutionPictures, DeNetPictures, Probes
+from viz_callbacks.strongest_pictures import Gallery, StrongestPictures
 
-__all__ = ["DeNetPictures", "DeconvolutionPictures", "Probes"]
+__all__ = ["DeNetPictures", "DeconvolutionPictures", "Gallery", "Probes", "StrongestPictures"]

@@ -16,6 +16,7 @@ Pixels = NDArray[np.uint8]
 
 PERCENTILE = 0.995
 TILE = 55  # side of a feature map on a sheet, about; smaller maps are enlarged by whole factors, larger ones averaged
+THUMB = 64  # side of a receptive field on a sheet
 GAP = 2
 PAPER = (255, 255, 255)
 INK = (20, 20, 20)
@@ -85,7 +86,41 @@ def deconvolution_sheet(
     tiles = [("image", original), ("projection", projection)]
     channels = [(name, np.repeat(projection[:, :, c : c + 1], 3, axis=2)) for c, name in enumerate(("red", "green", "blue"))]
     beside = stacked([_row(tiles), _row(channels)])
-    return _sheet(lines, _side_by_side(grid, beside))
+    return _sheet(lines, _beside([grid, beside], 16))
+
+
+def nine_sheet(lines: Sequence[str], blocks: Sequence[tuple[str, Pixels, Pixels]]) -> Image.Image:
+    """Zeiler and Fergus's figure 2: for each map its strongest projections, three in a row, beside the patches they come from.
+
+    A block is a label, projections and patches, both (K, h, w, 3).
+    """
+    made = []
+    for label, *sides in blocks:
+        grids = [Image.fromarray(_colour_grid(side, 3)) for side in sides]
+        block = Image.new("RGB", (2 * grids[0].width + 6, grids[0].height + 18), PAPER)
+        ImageDraw.Draw(block).text((0, 1), label, INK, _font(12))
+        for number, grid in enumerate(grids):
+            block.paste(grid, (number * (grid.width + 6), 18))
+        made.append(block)
+    rows = [made[start : start + 4] for start in range(0, len(made), 4)]
+    return _sheet(lines, stacked([_beside(row, 16) for row in rows]))
+
+
+def strip_sheet(lines: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[Pixels, str, str]]]]) -> Image.Image:
+    """Zeiler and Fergus's figure 4: for each map (a label) a row of pictures (h, w, 3), with words above and below each."""
+    made = []
+    for label, cells in rows:
+        tiles = [(Image.fromarray(_thumbnail(picture)), above, below) for picture, above, below in cells]
+        row = Image.new("RGB", (90 + len(tiles) * (THUMB + 10), THUMB + 34), PAPER)
+        draw = ImageDraw.Draw(row)
+        draw.text((0, 16 + THUMB // 2), label, INK, _font(12), anchor="lm")
+        for number, (tile, above, below) in enumerate(tiles):
+            left = 90 + number * (THUMB + 10)
+            draw.text((left, 1), above, INK, _font(11))
+            row.paste(tile, (left, 16))
+            draw.text((left, 18 + THUMB), below, INK, _font(9))
+        made.append(row)
+    return _sheet(lines, stacked(made))
 
 
 def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
@@ -145,11 +180,27 @@ def _row(tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
     return row
 
 
-def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
-    both = Image.new("RGB", (left.width + 16 + right.width, max(left.height, right.height)), PAPER)
-    both.paste(left, (0, 0))
-    both.paste(right, (left.width + 16, 0))
-    return both
+def _thumbnail(picture: Pixels) -> Pixels:
+    """A picture (h, w, 3) at THUMB pixels a side: enlarged with its pixels visible, or averaged down."""
+    how = Image.Resampling.NEAREST if picture.shape[0] < THUMB else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(picture).resize((THUMB, THUMB), how))
+
+
+def _colour_grid(tiles: Pixels, columns: int) -> Pixels:
+    """Pictures (K, h, w, 3) as thumbnails, row by row."""
+    small = np.stack([_thumbnail(tile) for tile in tiles])
+    return np.stack([_grid(small[..., channel], columns, GAP, fill=255) for channel in range(3)], axis=2)
+
+
+def _beside(pictures: Sequence[Image.Image], gap: int) -> Image.Image:
+    """Pictures beside each other, upper edges in line."""
+    width = sum(each.width + gap for each in pictures) - gap
+    row = Image.new("RGB", (width, max(each.height for each in pictures)), PAPER)
+    left = 0
+    for picture in pictures:
+        row.paste(picture, (left, 0))
+        left += picture.width + gap
+    return row
 
 
 def _sheet(lines: Sequence[str], body: Image.Image) -> Image.Image:
