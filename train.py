@@ -45,7 +45,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from lightning_modules.networks import IMAGE_SIZES
     from lightning_modules.record import DivergedError, RunRecord, StopOnDivergence
     from lightning_modules.report import code_version, final_words, summary, write_summary
-    from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
+    from viz_callbacks import DeconvolutionPictures, DeNetPictures, Gallery, Probes, StrongestPictures
 
     quiet_lightning()
     keep_freed_memory()
@@ -79,6 +79,11 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     looked_at = Probes(
         probes.names, data.normalise(probes.images), probes.images, probes.targets, data.class_names, probes.parts
     )
+    part = "val" if len(data.split.val) else "test"
+    watched = getattr(data.split, part)
+    gallery = Gallery(
+        part, [data.files[i] for i in watched], lambda numbers: data.normalise(data.images(watched[numbers])), data.denormalise
+    )
     when = {"every_n_epochs": settings.viz.every_n_epochs, "fixed_scale": settings.viz.scale == "fixed"}
     trainer = Trainer(
         accelerator=settings.trainer.accelerator,
@@ -94,6 +99,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
             StopOnDivergence(len(data.class_names)),
             DeconvolutionPictures(folder / "pictures/deconvolution", looked_at, settings.viz.maps, **when),
             DeNetPictures(folder / "pictures/denet", looked_at, **when),
+            StrongestPictures(folder / "pictures/strongest", gallery, settings.viz.strongest, **when),
             record,  # after the pictures: it commits the row that they joined
             *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),
         ],

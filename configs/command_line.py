@@ -141,6 +141,7 @@ def validate(settings: Settings) -> None:
         ("data.images_per_class", data.images_per_class >= 5, "5 or more"),
         ("viz.every_n_epochs", settings.viz.every_n_epochs >= 0, "0 or more"),
         ("viz.maps", settings.viz.maps >= 1, "1 or more"),
+        ("viz.strongest", settings.viz.strongest >= 0, "0 or more"),
         ("seed", settings.seed >= 0, "0 or more"),
         ("data.seed", data.seed >= 0, "0 or more"),
     ):

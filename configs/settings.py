@@ -111,6 +111,7 @@ class VizSettings:
         },
     )
     maps: int = setting(100, "feature maps shown of each layer")
+    strongest: int = setting(4, "maps of each layer whose nine strongest activations are shown; 0 for none")
     scale: str = setting("robust", "range of a picture: robust: anew each time; fixed: as first seen", ("robust", "fixed"))
 
 

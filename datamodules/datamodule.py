@@ -139,6 +139,10 @@ class ImageDataModule(LightningDataModule):
         mean, std = _per_channel(images)
         return (images * std + mean).round().clamp(0, 255).to(torch.uint8)
 
+    def images(self, indices: Iterable[int]) -> Tensor:
+        """Images by number, (N, 3, S, S) uint8, as evaluation sees them."""
+        return torch.stack([resized(self.image_set.images[index], self.image_size) for index in indices])
+
     def probes(self, names: list[str]) -> Probes:
         """The named images, or the data set's own for no names. A name is a file, or a class for its first image.
 
@@ -147,7 +151,7 @@ class ImageDataModule(LightningDataModule):
         indices = [self._find(name) for name in names or self.default_probes]
         return Probes(
             names=[self.files[i] for i in indices],
-            images=torch.stack([resized(self.image_set.images[i], self.image_size) for i in indices]),
+            images=self.images(indices),
             targets=torch.from_numpy(self.targets[indices]),
             parts=[self.split.part(i) for i in indices],
         )

@@ -70,7 +70,7 @@ class StrongestPictures(PictureCallback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to watch, where pictures are due."""
-        if self.is_due(trainer) and not trainer.sanity_checking:
+        if self.maps > 0 and self.is_due(trainer) and not trainer.sanity_checking:
             network = getattr(pl_module, self.network)
             self._watch = Watch(network, convolution_layers(network)).__enter__()
             self._seen = 0
