@@ -1,5 +1,6 @@
 """What several rooms' tests share: a small network, a small data set, and a Trainer that leaves nothing behind."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,17 @@ def shapes() -> ImageDataModule:
     data.prepare_data()
     data.setup("fit")
     return data
+
+
+@pytest.fixture(scope="session")
+def real_settings(pytestconfig: pytest.Config) -> DataSettings:
+    """Settings that reach the real Caltech-101, unpacked and decoded once and kept in pytest's cache folder."""
+    root, archives = os.environ.get("CALTECH101_ROOT"), os.environ.get("CALTECH101_ARCHIVES")
+    if root is None and archives is None:
+        reason = "Caltech-101 is nowhere: set CALTECH101_ROOT or CALTECH101_ARCHIVES"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    kept = pytestconfig.cache.mkdir("caltech101")
+    return DataSettings(root=root or str(kept), archives=archives, cache_dir=str(kept))
 
 
 @pytest.fixture

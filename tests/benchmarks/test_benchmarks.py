@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import benchmarks.__main__ as door
-from benchmarks import loop, steps
+from benchmarks import loop, pictures, pipeline, steps
 from benchmarks.timing import Row, in_turns, rates
+from configs import DataSettings
 
 
 def test_ways_take_turns_after_one_call_that_is_not_counted() -> None:
@@ -44,6 +45,16 @@ def test_a_step_is_measured_and_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert all(row["ours"] > 0 and row["theirs"] > 0 for row in facts["rows"])
     assert facts["machine"]
     assert (tmp_path / "benchmark.md").read_text().count("\n| ") == 1 + len(facts["rows"])
+
+
+def test_the_input_pipeline_and_the_pictures_are_measured(monkeypatch: pytest.MonkeyPatch, real_settings: DataSettings) -> None:
+    for module in (pipeline, pictures):
+        monkeypatch.setattr(module, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
+        monkeypatch.setattr(module, "DataSettings", lambda: real_settings)
+    monkeypatch.setattr(pipeline, "BATCH", 3)
+    found = [*pipeline.input_pipeline(1), *pictures.pictures("alexnet", 1)]
+    assert len(found) == 4
+    assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in found)
 
 
 def test_an_unknown_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """A stand-in for Caltech-101 of a few generated images, and the real one where the environment says where it is."""
 
-import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -44,17 +43,6 @@ def stand_in_zip(stand_in_archives: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def stand_in_settings(stand_in_archives: Path, tmp_path: Path) -> DataSettings:
     return DataSettings(root=str(tmp_path / "root"), archives=str(stand_in_archives), batch_size=4)
-
-
-@pytest.fixture(scope="session")
-def real_settings(pytestconfig: pytest.Config) -> DataSettings:
-    """Settings that reach the real Caltech-101, unpacked and decoded once and kept in pytest's cache folder."""
-    root, archives = os.environ.get("CALTECH101_ROOT"), os.environ.get("CALTECH101_ARCHIVES")
-    if root is None and archives is None:
-        reason = "Caltech-101 is nowhere: set CALTECH101_ROOT or CALTECH101_ARCHIVES"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    kept = pytestconfig.cache.mkdir("caltech101")
-    return DataSettings(root=root or str(kept), archives=archives, cache_dir=str(kept))
 
 
 @pytest.fixture(scope="session")
