@@ -11,11 +11,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.loop import lightning_loop, peak_memory
+from benchmarks.loop import lightning_loop, processes
 from benchmarks.pictures import pictures
 from benchmarks.pipeline import input_pipeline
 from benchmarks.steps import training_steps
 from benchmarks.timing import Row
+from configs import SettingsError
 from lightning_modules.machine import machine
 
 BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
@@ -25,7 +26,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "pipeline": input_pipeline,
     "alexnet_pictures": partial(pictures, "alexnet"),
     "zfnet_pictures": partial(pictures, "zfnet"),
-    "memory": peak_memory,
+    "processes": processes,
 }
 
 
@@ -42,7 +43,10 @@ def main() -> None:
     rows: list[Row] = []
     for name in options.names or BENCHMARKS:
         with console.status(f"{name} ..."):
-            rows += BENCHMARKS[name](options.repeats)
+            try:
+                rows += BENCHMARKS[name](options.repeats)
+            except SettingsError as mistake:
+                parser.exit(2, f"python -m benchmarks: {name}: {mistake}\n")
     console.print(_table(rows))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)

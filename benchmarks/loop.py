@@ -1,5 +1,6 @@
-"""What Lightning's loop and the run's bookkeeping add to a training step, and how much memory training needs."""
+"""What Lightning's loop and the run's bookkeeping add to a training step; steps in processes of their own, and their memory."""
 
+import json
 import statistics
 import subprocess
 import sys
@@ -10,8 +11,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.steps import CLASSES, CLIP, batch, our_step
-from benchmarks.timing import Row
+from benchmarks.steps import BATCH, CLASSES, CLIP, batch, our_step
+from benchmarks.timing import Row, rates
 from configs import ModelSettings, OptimSettings
 from lightning_modules import Classifier, build_network
 from lightning_modules.loggers import quiet_lightning
@@ -84,15 +85,20 @@ def lightning_loop(repeats: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def peak_memory(repeats: int) -> list[Row]:
-    """Largest resident memory of a process that trains AlexNet at full size, the interpreter and libraries included."""
-    gigabytes = {}
-    for way in ("ours", "plain"):
-        done = subprocess.run([sys.executable, "-m", "benchmarks.memory", way], capture_output=True, text=True, check=True)
-        gigabytes[way] = float(done.stdout)
+def processes(repeats: int) -> list[Row]:
+    """Steps of AlexNet in processes of their own: what keeping freed memory brings, and the largest resident memory.
+
+    The allocator belongs to a whole process, so it can't be compared within one. Memory includes interpreter and libraries.
+    """
+    found = {}
+    for way in ("ours", "ours, freed memory given back", "plain"):
+        command = [sys.executable, "-m", "benchmarks.alone", "alexnet", way, str(repeats)]
+        found[way] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    ours, given_back, plain = found.values()
+    title = "alexnet step in a process of its own"
     return [
-        Row(
-            "peak memory of training, AlexNet, 227 px, batch 64", gigabytes["ours"], gigabytes["plain"], "GB",
-            gigabytes["ours"] / gigabytes["plain"], None, "of plain PyTorch's",
-        )
+        rates(f"{title}: all", ours["seconds"], plain["seconds"], BATCH, "images/s", "times as fast as plain PyTorch"),
+        rates(f"{title}: freed memory kept", ours["seconds"], given_back["seconds"], BATCH, "images/s", "times as fast"),
+        Row(f"{title}: peak memory", ours["gigabytes"], plain["gigabytes"], "GB",
+            ours["gigabytes"] / plain["gigabytes"], None, "of plain PyTorch's"),
     ]  # fmt: skip
