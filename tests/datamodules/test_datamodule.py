@@ -17,7 +17,15 @@ from datamodules.dataset import EpochSampler
 
 
 def shapes(workers: int = 0, **changes: Any) -> Shapes:
-    usual = {"name": "shapes", "images_per_class": 10, "batch_size": 16, "train_sizes": [], "cutmix": 0.0, "workers": workers}
+    usual = {
+        "name": "shapes",
+        "images_per_class": 10,
+        "batch_size": 16,
+        "train_sizes": [],
+        "cutmix": 0.0,
+        "test_crops": False,
+        "workers": workers,
+    }
     settings = DataSettings(**usual | changes)
     data = Shapes(settings, image_size=32, seed=1)
     data.setup()
