@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.io import loadmat  # type: ignore[import-untyped]  # SciPy ships no types
-from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
+from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]  # likewise
 
 from configs import SettingsError
 

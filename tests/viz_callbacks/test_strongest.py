@@ -1,5 +1,6 @@
 """The nine strongest activations of a map and their pictures, against a scan of all images at once."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -53,7 +54,10 @@ def test_no_hook_is_left(images: Tensor) -> None:
 def test_pictures_are_those_of_the_strongest_activations_one_by_one(layer: str, batch: int, images: Tensor) -> None:
     network = small_network()
     found = watched(network, images).found[layer].compute()
-    load = lambda numbers: images[[number - 100 for number in numbers]]  # noqa: E731
+
+    def load(numbers: Sequence[int]) -> Tensor:
+        return images[[number - 100 for number in numbers]]
+
     made = list(strongest(network, layer, [3, 1], found, load, batch=batch))
     assert [each.map for each in made] == [3, 1]
     for each in made:
