@@ -51,9 +51,8 @@ def jittered(image: Tensor, brightness: float, contrast: float, saturation: floa
     pixels = image.reshape(3, -1).to(torch.float32)
     mean_grey = float(GREY @ pixels.mean(1))
     mixing = brightness * contrast * (saturation * torch.eye(3) + (1 - saturation) * GREY)
-    offset = torch.tensor(
-        brightness * (1 - contrast) * mean_grey + 0.5, dtype=torch.float32
-    )  # the conversion to bytes rounds down
+    half = 0.5  # the conversion to bytes rounds down
+    offset = torch.tensor(brightness * (1 - contrast) * mean_grey + half, dtype=torch.float32)
     return torch.addmm(offset, mixing, pixels).clamp_(0, 255).to(torch.uint8).view_as(image)
 
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.reverse import Step, leaky_rectify, padding_of, rectify, reverse_of, walk_back
+from viz_callbacks.reverse import Step, padding_of, reverse_of, walk_back
 
 POINTWISE = (
     nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.LocalResponseNorm, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity
@@ -153,10 +153,6 @@ def _project_windows(steps: Sequence[Step], units: Units, field: ReceptiveField)
 def _window_back(step: Step, value: Tensor, images: Tensor, places: Places) -> tuple[Tensor, Places]:
     """One step back: windows (B, C, h, w), first row and column at ``places``, to those at the input and their places."""
     layer = step.layer
-    if isinstance(layer, nn.ReLU):
-        return rectify(step, value), places
-    if isinstance(layer, nn.LeakyReLU):
-        return leaky_rectify(step, value), places
     if isinstance(layer, POINTWISE):
         return reverse_of(step)(step, value), places
     window = window_of(step)
