@@ -14,7 +14,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc's allocator, for the whole process, to keep freed memory for the next step. False where that isn't glibc.
 
     Every large tensor of a training step is freed and asked for again in the next. By default glibc maps each one anew, and the
-    kernel has to clear its pages again: a seventh to a third of a step's time on the CPU it was measured on (``python -m benchmarks``).
+    kernel has to clear its pages again: a seventh to a third of a step's time where it was measured
+    (``python -m benchmarks processes``).
     """
     if sys.platform != "linux":
         return False
