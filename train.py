@@ -45,7 +45,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from lightning_modules.networks import IMAGE_SIZES
     from lightning_modules.record import DivergedError, RunRecord, StopOnDivergence
     from lightning_modules.report import code_version, final_words, summary, write_summary
-    from viz_callbacks import DeconvolutionPictures, DeNetPictures, Gallery, Probes, StrongestPictures
+    from looking import looks, probes_of
 
     quiet_lightning()
     keep_freed_memory()
@@ -57,7 +57,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     data = build_datamodule(settings.data, image_size, settings.seed)
     data.prepare_data()
     data.setup("fit")
-    probes = data.probes(settings.viz.probes)
+    probes = probes_of(data, settings.viz.probes)
 
     seed_everything(settings.seed, verbose=False)
     network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
@@ -76,15 +76,6 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
 
     bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
     record = RunRecord(folder, title)
-    looked_at = Probes(
-        probes.names, data.normalise(probes.images), probes.images, probes.targets, data.class_names, probes.parts
-    )
-    part = "val" if len(data.split.val) else "test"
-    watched = getattr(data.split, part)
-    gallery = Gallery(
-        part, [data.files[i] for i in watched], lambda numbers: data.normalise(data.images(watched[numbers])), data.denormalise
-    )
-    when = {"every_n_epochs": settings.viz.every_n_epochs, "fixed_scale": settings.viz.scale == "fixed"}
     trainer = Trainer(
         accelerator=settings.trainer.accelerator,
         devices=settings.trainer.devices,
@@ -97,9 +88,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         callbacks=[
             *([RichProgressBar(leave=False)] if bar else []),
             StopOnDivergence(len(data.class_names)),
-            DeconvolutionPictures(folder / "pictures/deconvolution", looked_at, settings.viz.maps, **when),
-            DeNetPictures(folder / "pictures/denet", looked_at, **when),
-            StrongestPictures(folder / "pictures/strongest", gallery, settings.viz.strongest, **when),
+            *looks(settings.viz, data, probes, folder / "pictures", settings.trainer.max_epochs),
             record,  # after the pictures: it commits the row that they joined
             *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),
         ],

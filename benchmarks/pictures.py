@@ -16,6 +16,7 @@ from lightning_modules import Classifier, build_network
 from lightning_modules.loggers import quiet_lightning
 from lightning_modules.machine import keep_freed_memory
 from lightning_modules.networks import IMAGE_SIZES
+from looking import probes_of
 from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
 
 
@@ -26,8 +27,7 @@ def pictures(name: str, repeats: int) -> list[Row]:
     data = Caltech101(DataSettings(), IMAGE_SIZES[name], seed=1)
     data.prepare_data()
     data.setup("fit")
-    found = data.probes([])
-    probes = Probes(found.names, data.normalise(found.images), found.images, found.targets, data.class_names, found.parts)
+    probes = probes_of(data, [])
     network = build_network(ModelSettings(name=name), len(data.class_names)).to(memory_format=torch.channels_last)
     step = our_step(network, *batch(IMAGE_SIZES[name]))
     step()
@@ -42,7 +42,7 @@ def pictures(name: str, repeats: int) -> list[Row]:
     share = [100 * look / epoch for look in looks]
     return [
         Row(
-            f"{name}: pictures of an epoch, {len(found.names)} probes, all layers, both methods",
+            f"{name}: pictures of an epoch, {len(probes.names)} probes, all layers, both methods",
             statistics.median(looks), epoch, "s", statistics.median(share), (min(share), max(share)),
             "% of the epoch's training steps",
         )

@@ -9,9 +9,10 @@ from PIL import Image
 
 from configs import SettingsError
 from datamodules.cache import Pixels, cached_images
-from datamodules.caltech101_files import image_folder, list_images
-from datamodules.datamodule import ImageDataModule
+from datamodules.caltech101_files import ANNOTATIONS, BACKGROUND, image_folder, list_images
+from datamodules.datamodule import ImageDataModule, Mask
 from datamodules.dataset import Images, ImageSet
+from datamodules.outlines import BAD, filled, outline
 from datamodules.splits import Indices, groups
 
 SIDE = 256  # pixels; every image is stored as a square of this size
@@ -63,6 +64,14 @@ class Caltech101(ImageDataModule):
         """(N, 2): width and height of the files, from their headers."""
         folder = self.folder()
         return np.array([_size(folder / file) for file in self.files])
+
+    def outline(self, index: int) -> Mask | None:
+        """Where the object is, as people outlined it. None without annotations, for the background and for bad outlines."""
+        folder, file = self.folder(), self.files[index]
+        annotations = folder.with_name(ANNOTATIONS)
+        if file in BAD or file.startswith(BACKGROUND) or not annotations.is_dir():
+            return None
+        return filled(outline(annotations, file), _size(folder / file), self.image_size)
 
     def folder(self) -> Path:
         """Where the class folders are; unpacked or downloaded if need be."""

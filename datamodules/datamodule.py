@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -19,6 +20,8 @@ from datamodules.augment import resized
 from datamodules.dataset import Batch, EpochSampler, EvaluationImages, ImageSet, TrainingImages
 from datamodules.no_content import no_content_features, no_content_floor
 from datamodules.splits import Indices, Split
+
+Mask = NDArray[np.bool_]
 
 # Red, green and blue of the training part of Caltech-101 (default split, 256 x 256 pixels, values from 0 to 1).
 MEAN = (0.546, 0.529, 0.503)
@@ -33,6 +36,7 @@ class Probes:
     images: Tensor  # (P, 3, S, S) uint8
     targets: Tensor  # (P,) int64
     parts: list[str]  # train, val, test or unused
+    outlines: Tensor  # (P, S, S) bool, true on the object; false everywhere where it is not known
 
 
 class ImageDataModule(LightningDataModule):
@@ -143,6 +147,16 @@ class ImageDataModule(LightningDataModule):
         """Images by number, (N, 3, S, S) uint8, as evaluation sees them."""
         return torch.stack([resized(self.image_set.images[index], self.image_size) for index in indices])
 
+    def outline(self, index: int) -> Mask | None:
+        """Where the object is in an image, (S, S); None where that is not known."""
+        return None
+
+    def outlines(self, indices: Iterable[int]) -> Tensor:
+        """Where the objects are in images by number, (N, S, S) bool; false everywhere where that is not known."""
+        unknown = np.zeros((self.image_size, self.image_size), dtype=np.bool_)
+        found = (self.outline(index) for index in indices)
+        return torch.from_numpy(np.stack([unknown if mask is None else mask for mask in found]))
+
     def probes(self, names: list[str]) -> Probes:
         """The named images, or the data set's own for no names. A name is a file, or a class for its first image.
 
@@ -154,6 +168,7 @@ class ImageDataModule(LightningDataModule):
             images=self.images(indices),
             targets=torch.from_numpy(self.targets[indices]),
             parts=[self.split.part(i) for i in indices],
+            outlines=self.outlines(indices),
         )
 
     def _find(self, name: str) -> int:

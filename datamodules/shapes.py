@@ -7,14 +7,13 @@ regard to the class, so that only the outline tells it. An image is a pure funct
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.cache import Pixels
-from datamodules.datamodule import ImageDataModule
+from datamodules.datamodule import ImageDataModule, Mask
 from datamodules.dataset import ImageSet
 
 SIDE = 144  # pixels
@@ -132,7 +131,7 @@ def picture(shape: str, number: int, seed: int) -> Pixels:
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
-def mask(shape: str, number: int, seed: int, side: int) -> NDArray[np.bool_]:
+def mask(shape: str, number: int, seed: int, side: int) -> Mask:
     """Where the shape is in that image, resized to (side, side): the pixels whose centres lie within its outline."""
     return distance(shape, Pose.draw(_random(shape, number, seed)), side) < 0
 
@@ -159,8 +158,7 @@ class Shapes(ImageDataModule):
             images=np.stack([picture(shape, number, self.settings.seed) for shape, number in named]),
         )
 
-    @cached_property
-    def masks(self) -> NDArray[np.bool_]:
-        """(N, S, S), true on the shape: for all images in order, at the size in which the network sees them."""
-        named = (file.split("/") for file in self.files)
-        return np.stack([mask(shape, int(number), self.settings.seed, self.image_size) for shape, number in named])
+    def outline(self, index: int) -> Mask:
+        """Where the shape is, exactly."""
+        shape, number = self.files[index].split("/")
+        return mask(shape, int(number), self.settings.seed, self.image_size)

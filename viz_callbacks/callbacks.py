@@ -23,7 +23,8 @@ class Probes:
 
     names: one for each image, such as ``Faces/image_0001.jpg``. images: (P, 3, H, W) as the network takes them. pictures:
     (P, 3, H, W) uint8 as people see them. targets: (P,) true classes. class_names: of all classes. notes: words about each
-    image for the captions, such as the part of the data that it belongs to.
+    image for the captions, such as the part of the data that it belongs to. outlines: (P, H, W) bool, true on the object, false
+    everywhere where it is not known; None where none is.
     """
 
     names: list[str]
@@ -32,6 +33,7 @@ class Probes:
     targets: Tensor
     class_names: list[str]
     notes: list[str]
+    outlines: Tensor | None = None
 
     def folder(self, number: int) -> str:
         """The name of a probe's folder and of its key in W&B: Faces-image_0001."""

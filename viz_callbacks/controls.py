@@ -15,21 +15,22 @@ from torch import Tensor, nn
 from viz_callbacks.reverse import named_layers, record
 
 
-def randomised(network: nn.Sequential, seed: int = 0) -> Iterator[tuple[str, nn.Sequential]]:
+def randomised(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     """Networks in which the last one, two, ... all layers with weights have new ones, and the name of the last one changed.
 
-    The new weights of a layer are its own in another order, so that their sizes stay what they were. Each network given is the
-    same object, changed further.
+    The new weights of a layer are normally distributed with the mean and the deviation of its own. Each network given is the
+    same object, changed further; weights that are still the network's own are shared with it.
     """
-    twin = copy.deepcopy(network)
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    twin = copy.deepcopy(network, shared)
     generator = torch.Generator().manual_seed(seed)
     for name, layer in reversed(list(named_layers(twin))):
-        own = list(layer.parameters(recurse=False))
+        own = dict(layer.named_parameters(recurse=False))
+        for key, weights in own.items():
+            noise = torch.empty(weights.shape, dtype=torch.float32).normal_(generator=generator).to(weights)
+            fresh = noise.mul_(weights.detach().std(correction=0)).add_(weights.detach().mean())
+            setattr(layer, key, nn.Parameter(fresh, requires_grad=False))
         if own:
-            with torch.no_grad():
-                for weights in own:
-                    order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
-                    weights.copy_(weights.flatten()[order].view_as(weights))
             yield name, twin
 
 

@@ -4,10 +4,13 @@ A picture is scaled by a robust symmetric range: 0 is mid-grey, plus and minus t
 outside is clipped. The range is the 99.5th percentile of the absolute values, so one stray pixel doesn't dim the rest.
 """
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -21,6 +24,10 @@ GAP = 2
 PAPER = (255, 255, 255)
 INK = (20, 20, 20)
 SILENT = (196, 216, 236)  # a map with nothing to show on this image
+LABEL_COLOURS = np.array(
+    [(86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (0, 114, 178), (240, 228, 66), (120, 120, 120)],
+    dtype=np.uint8,
+)  # Okabe and Ito's: told apart by colour-blind readers too
 DEAD = (244, 190, 150)  # a map with nothing to show on any probe
 
 
@@ -123,9 +130,63 @@ def strip_sheet(lines: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[P
     return _sheet(lines, stacked(made))
 
 
-def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
-    """Pictures (H, W, 3) of one size in a row with their names above, under the lines of a heading."""
-    return _sheet(lines, _row(tiles))
+def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]], below: Image.Image | None = None) -> Image.Image:
+    """Pictures (H, W, 3) of one size in a row with their names above, under the lines of a heading; maybe something below."""
+    return _sheet(lines, stacked([_row(tiles), *([below] if below else [])]))
+
+
+def heat(values: Tensor) -> Pixels:
+    """A field of values (h, w) as colours (h, w, 3): from dark blue at 0 to yellow at 1."""
+    colours: Pixels = colormaps["viridis"](values.detach().float().clamp(0, 1).cpu().numpy(), bytes=True)[..., :3]
+    return colours
+
+
+def label_colours(labels: Tensor) -> Pixels:
+    """A field of numbers (h, w) as colours (h, w, 3); ``legend`` tells which."""
+    return LABEL_COLOURS[labels.cpu().numpy() % len(LABEL_COLOURS)]
+
+
+def framed(field: Pixels, height: int, width: int, margin: int) -> Pixels:
+    """A small field (h, w, 3) enlarged to a picture (height, width, 3) with an empty margin, its pixels visible as rectangles."""
+    picture = Image.new("RGB", (width, height), PAPER)
+    inner = (max(1, width - 2 * margin), max(1, height - 2 * margin))
+    picture.paste(Image.fromarray(field).resize(inner, Image.Resampling.NEAREST), (margin, margin))
+    return np.asarray(picture)
+
+
+def legend(names: Sequence[str]) -> Image.Image:
+    """The names of numbers 0, 1, ... each beside its colour, one below the other."""
+    rows = []
+    for number, name in enumerate(names):
+        row = Image.new("RGB", (22 + int(_font(13).getlength(name)), 16), PAPER)
+        draw = ImageDraw.Draw(row)
+        draw.rectangle((0, 1, 13, 14), fill=tuple(LABEL_COLOURS[number % len(LABEL_COLOURS)].tolist()))
+        draw.text((20, 0), name, INK, _font(13))
+        rows.append(row)
+    return stacked(rows)
+
+
+def curves_sheet(
+    lines: Sequence[str],
+    titles: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[float], NDArray[np.floating]]],
+    names: Sequence[str],
+) -> Image.Image:
+    """Curves in a table of axes: a column for each title; a row is (label, places (A,), values (titles, names, A))."""
+    figure = Figure(figsize=(4 * len(titles), 2.8 * len(rows)), layout="constrained")
+    cells = figure.subplots(len(rows), len(titles), squeeze=False)
+    for (label, places, values), row in zip(rows, cells, strict=True):
+        for axes, title, curves in zip(row, titles, values, strict=True):
+            for name, curve in zip(names, curves, strict=True):
+                axes.plot(places, curve, label=name)
+            axes.set_xlabel(label)
+            axes.set_title(title, fontsize=10)
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+    figure.legend(*cells[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=90)
+    return _sheet(lines, Image.open(drawn).convert("RGB"))
 
 
 def stacked(pictures: Sequence[Image.Image]) -> Image.Image:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from viz_callbacks.controls import area_under, rank_correlation
+
 
 class PerImage(Metric):
     """A mean over images. A subclass's ``update`` calls ``add`` with one value for each image; NaN for one that has none."""
@@ -52,7 +54,7 @@ class EnergyInside(PerImage):
 
     Definition: sum of e over the outline / sum of e over the image. Range 0 to 1, higher is better; chance, for energy that
     knows nothing of the object, is the outline's share of the area (``AreaInside``). NaN for a projection that is 0
-    everywhere. Source: the energy-based pointing game of Wang et al. 2020 (Score-CAM, arXiv 1910.01279), with energy for
+    everywhere, and for an outline that is empty since it is not known. Source: the energy-based pointing game of Wang et al. 2020 (Score-CAM, arXiv 1910.01279), with energy for
     saliency.
     """
 
@@ -61,7 +63,8 @@ class EnergyInside(PerImage):
     def update(self, projections: Tensor, outlines: Tensor) -> None:
         """``projections`` (N, C, H, W), ``outlines`` (N, H, W) bool, true on the object."""
         energy = projections.double().square().sum(1)
-        self.add((energy * outlines).sum((1, 2)) / energy.sum((1, 2)))
+        inside = (energy * outlines).sum((1, 2)) / energy.sum((1, 2))
+        self.add(inside.masked_fill(_unknown(outlines), torch.nan))
 
 
 class AreaInside(PerImage):
@@ -70,15 +73,15 @@ class AreaInside(PerImage):
     def update(self, projections: Tensor, outlines: Tensor) -> None:
         """As ``EnergyInside``; images whose projection is 0 everywhere are left out here too."""
         silent = projections.flatten(1).abs().sum(1) == 0
-        self.add(outlines.double().mean((1, 2)).masked_fill(silent, torch.nan))
+        self.add(outlines.double().mean((1, 2)).masked_fill(silent | _unknown(outlines), torch.nan))
 
 
 class Pointing(PerImage):
     """How often a projection's strongest pixel lies on the object: the pointing game.
 
     Definition: 1 where the pixel of the largest e lies inside the outline or at most ``tolerance`` pixels from it, else 0.
-    Range 0 to 1, higher is better; chance is ``AreaInside`` where the tolerance is 0. NaN for a projection that is 0
-    everywhere. Source: Zhang et al. 2016 (arXiv 1608.00507), who allow 15 pixels.
+    Range 0 to 1, higher is better; chance is ``AreaInside`` where the tolerance is 0. NaN as for
+    ``EnergyInside``. Source: Zhang et al. 2016 (arXiv 1608.00507), who allow 15 pixels.
     """
 
     higher_is_better = True
@@ -92,7 +95,7 @@ class Pointing(PerImage):
         energy = projections.double().square().sum(1)
         wide = grown(outlines, self.tolerance)
         hit = wide.flatten(1).gather(1, energy.flatten(1).argmax(1, keepdim=True))[:, 0].double()
-        self.add(hit.masked_fill(energy.sum((1, 2)) == 0, torch.nan))
+        self.add(hit.masked_fill((energy.sum((1, 2)) == 0) | _unknown(outlines), torch.nan))
 
 
 class Likeness(PerImage):
@@ -125,46 +128,100 @@ class Change(PerImage):
         self.add(1 - (before * now).sum(1))
 
 
-class GridEnergy(PerImage):
-    """Block artefacts: how far a projection's spectrum stands out at the frequencies of a grid of ``period`` pixels.
+class Detail(PerImage):
+    """How much of an image's fine structure a picture shows: whether its edges lie where the image's do.
 
-    Definition: the channels' mean, times a Hann window, has the power spectrum P. Summed over the other axis it is one row of
-    numbers for each axis; at each frequency k / period, k = 1 ... period / 2, the row is divided by the median of its
-    neighbours, 2 to ``reach`` bins away on both sides. The value is the geometric mean of these quotients over k and both
-    axes. Range 0 to infinity, lower is better; about 1 for photographs, which prefer no grid. NaN for a picture that is 0
-    everywhere. Source: the blockiness of Wang, Bovik and Evans (ICIP 2000) with the stride for JPEG's 8; the cause is that of
-    Odena et al. 2016 (Deconvolution and Checkerboard Artifacts, distill.pub).
+    Definition: Pearson's correlation between the edge strengths of the picture and of the image, edge strength being the length
+    of the difference to the next pixel on the right and below, over all channels. Range -1 to 1, higher is better: 1 for the
+    image itself whatever its brightness and sign, about 0 for anything unrelated; blurring, shifting by a few pixels and
+    artefacts lower it. NaN where one of the two is even. Source: image recovery in Nie et al. 2018 (arXiv 1805.07039), where
+    the picture is compared with the image's edges by eye.
+    """
+
+    higher_is_better = True
+
+    def update(self, pictures: Tensor, images: Tensor) -> None:
+        """Both (N, C, H, W)."""
+        one, other = (_centred(edge_strength(each)) for each in (pictures, images))
+        self.add((one * other).sum(1))
+
+
+class RankCorrelation(PerImage):
+    """How alike the order of the pixels is in two pictures of an image, such as before and after weights were randomised.
+
+    Definition: Spearman's rank correlation of the energies e. Range -1 to 1; a picture that depends on what was learnt falls to
+    about 0 when weights are randomised. NaN where one of the two is even. Source: Adebayo et al. 2018 (arXiv 1810.03292).
     """
 
     higher_is_better = False
 
-    def __init__(self, period: int, reach: int = 6, **kwargs: Any) -> None:
+    def update(self, one: Tensor, other: Tensor) -> None:
+        """Both (N, C, H, W)."""
+        self.add(rank_correlation(one, other))
+
+
+class Deletion(PerImage):
+    """The true class's mean probability as pixels are taken away, those with the most energy in the picture first.
+
+    Definition: the area under ``controls.deletion_curve``, whose width is 1. Range 0 to 1, lower is better. Source: Petsiuk et
+    al. 2018 (RISE, arXiv 1806.07421).
+    """
+
+    higher_is_better = False
+
+    def update(self, curves: Tensor) -> None:
+        """``curves`` (N, points)."""
+        self.add(area_under(curves))
+
+
+class Insertion(Deletion):
+    """The true class's mean probability as pixels are brought into the blurred image, in the same order.
+
+    Definition: the area under ``controls.insertion_curve``. Range 0 to 1, higher is better. Source: as ``Deletion``.
+    """
+
+    higher_is_better = True
+
+
+class DeadMaps(Metric):
+    """How many of a layer's feature maps show nothing: the same value everywhere in every image.
+
+    Range 0 to the number of maps, lower is better. Zeiler and Fergus (ECCV 2014, section 4.1) see "dead" features in the first
+    layer of AlexNet, without a definition. The more images are seen, the fewer maps count as dead.
+    """
+
+    higher_is_better = False
+    full_state_update = False
+    lowest: Tensor
+    highest: Tensor
+
+    def __init__(self, maps: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.period = period
-        self.reach = reach
+        self.add_state("lowest", torch.full((maps,), torch.inf), dist_reduce_fx="min")
+        self.add_state("highest", torch.full((maps,), -torch.inf), dist_reduce_fx="max")
 
-    def update(self, pictures: Tensor) -> None:
-        """``pictures`` (N, C, H, W). Raises ValueError for a side too short to have neighbours at each frequency."""
-        self.add(grid_energy(pictures, self.period, self.reach))
+    def update(self, feature_maps: Tensor) -> None:
+        """``feature_maps`` (N, maps, H, W)."""
+        self.lowest = torch.minimum(self.lowest, feature_maps.amin((0, 2, 3)).float())
+        self.highest = torch.maximum(self.highest, feature_maps.amax((0, 2, 3)).float())
+
+    def compute(self) -> Tensor:
+        """The number of dead maps."""
+        return (self.lowest == self.highest).sum()
 
 
-def grid_energy(pictures: Tensor, period: int, reach: int = 6) -> Tensor:
-    """The values of ``GridEnergy``, (N,) for pictures (N, C, H, W)."""
-    sides = [side // period * period for side in pictures.shape[2:]]  # so that the grid's frequencies are bins
-    if min(sides) < 2 * period * (reach + 1):
-        raise ValueError(f"pictures of {tuple(pictures.shape[2:])} are too small for a grid of {period} and a reach of {reach}")
-    grey = pictures.double().mean(1)[:, : sides[0], : sides[1]]
-    windows = [torch.hann_window(side, periodic=True, dtype=torch.float64, device=pictures.device) for side in sides]
-    power = torch.fft.fft2(grey * windows[0][:, None] * windows[1]).abs().square()
-    logs = []
-    for axis, side in enumerate(sides):
-        row = power.sum(2 - axis)  # (N, side): over the other axis
-        for k in range(1, period // 2 + 1):
-            peak = k * side // period
-            away = torch.tensor([d for d in range(-reach, reach + 1) if abs(d) >= 2], device=pictures.device)
-            neighbours = row[:, (peak + away) % side]
-            logs.append((row[:, peak] / neighbours.median(1).values).log())
-    return torch.stack(logs).mean(0).exp()
+def edge_strength(pictures: Tensor) -> Tensor:
+    """Length of the difference to the next pixel on the right and below, all channels together: (N, H - 1, W - 1) double."""
+    values = pictures.double()
+    across = values[:, :, :-1, 1:] - values[:, :, :-1, :-1]
+    down = values[:, :, 1:, :-1] - values[:, :, :-1, :-1]
+    return (across.square() + down.square()).sum(1).sqrt()
+
+
+def _centred(values: Tensor) -> Tensor:
+    """Rows (N, M) of zero mean and length 1; NaN for even ones."""
+    flat = values.flatten(1)
+    return F.normalize(flat - flat.mean(1, keepdim=True), dim=1, eps=0)
 
 
 def grown(outlines: Tensor, distance: int) -> Tensor:
@@ -172,3 +229,8 @@ def grown(outlines: Tensor, distance: int) -> Tensor:
     if distance == 0:
         return outlines
     return F.max_pool2d(outlines[:, None].float(), 2 * distance + 1, 1, distance)[:, 0] > 0
+
+
+def _unknown(outlines: Tensor) -> Tensor:
+    """Which outlines (N, H, W) are empty, (N,)."""
+    return ~outlines.flatten(1).any(1)

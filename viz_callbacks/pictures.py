@@ -42,23 +42,39 @@ class Picture:
     facts: Mapping[str, Any]
 
 
-class PictureCallback(Callback):
+class LookCallback(Callback):
+    """Looks at a network after an epoch.
+
+    Args:
+        every_n_epochs: how often; the last epoch is always looked at. 0 for never.
+        network: name of the LightningModule's attribute that holds the network.
+    """
+
+    def __init__(self, every_n_epochs: int = 1, network: str = "network") -> None:
+        self.every_n_epochs = every_n_epochs
+        self.network = network
+
+    def is_due(self, trainer: Trainer) -> bool:
+        """Whether to look after the current epoch."""
+        epoch = trainer.current_epoch + 1
+        return self.every_n_epochs > 0 and (epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs)
+
+
+class PictureCallback(LookCallback):
     """Makes pictures after an epoch, on rank zero only; computes nothing that training could notice.
 
     Args:
         folder: where the pictures go.
-        every_n_epochs: how often; the last epoch is always looked at. 0 for never.
         fixed_scale: keep each picture's range as first seen, so that epochs compare by eye.
-        network: name of the LightningModule's attribute that holds the network, an ``nn.Sequential``.
+        every_n_epochs, network: as for ``LookCallback``.
     """
 
     name: str
 
     def __init__(self, folder: Path, every_n_epochs: int = 1, fixed_scale: bool = False, network: str = "network") -> None:
+        super().__init__(every_n_epochs, network)
         self.folder = folder
-        self.every_n_epochs = every_n_epochs
         self.fixed_scale = fixed_scale
-        self.network = network
         self.first_ranges: dict[str, float] = {}
 
     @abstractmethod
@@ -77,11 +93,6 @@ class PictureCallback(Callback):
     def state_key(self) -> str:
         """One state for each kind of picture."""
         return self.name
-
-    def is_due(self, trainer: Trainer) -> bool:
-        """Whether to look after the current epoch."""
-        epoch = trainer.current_epoch + 1
-        return self.every_n_epochs > 0 and (epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look, where it is time to."""

@@ -20,7 +20,8 @@ from datamodules import ImageDataModule
 from lightning_modules import Classifier
 from lightning_modules.loggers import build_logger, finish_logger
 from lightning_modules.record import RunRecord
-from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
+from looking import probes_of
+from viz_callbacks import DeconvolutionPictures, DeNetPictures, InvariancePictures, LogNumbers, OcclusionPictures, Probes
 from viz_callbacks.deconvolution import deconvolution
 from viz_callbacks.denet import denet
 from viz_callbacks.figures import robust_range
@@ -29,12 +30,16 @@ from viz_callbacks.reverse import record
 
 @pytest.fixture
 def probes(shapes: ImageDataModule) -> Probes:
-    found = shapes.probes(["circle", "star"])
-    return Probes(found.names, shapes.normalise(found.images), found.images, found.targets, shapes.class_names, found.parts)
+    return probes_of(shapes, ["circle", "star"])
 
 
 def both(folder: Path, probes: Probes, **when: Any) -> list[Callback]:
     return [DeconvolutionPictures(folder / "deconvolution", probes, **when), DeNetPictures(folder / "denet", probes, **when)]
+
+
+def every(folder: Path, probes: Probes) -> list[Callback]:
+    more = [OcclusionPictures(folder / "occlusion", probes, square=0.4), InvariancePictures(folder / "invariance", probes)]
+    return [*both(folder, probes), *more, LogNumbers(probes)]
 
 
 def test_sheets_sprites_and_an_index_that_names_them(
@@ -93,7 +98,7 @@ def test_training_is_bit_identical_with_and_without(
     name: str, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
     ends = []
-    for callbacks in ([], both(tmp_path, probes)):
+    for callbacks in ([], every(tmp_path, probes)):
         torch.manual_seed(5)
         model = Classifier(small_network(), 8, OptimSettings(name=name, lr=0.01), shapes.steps_per_epoch, seed=3)
         trajectory = Trajectory()
@@ -108,7 +113,7 @@ def test_training_is_bit_identical_with_and_without(
 def test_looking_leaves_mode_gradients_hooks_and_random_numbers_alone(
     classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    callbacks = both(tmp_path, probes)
+    callbacks = every(tmp_path, probes)
     trainer = make_trainer(1, [])
     trainer.fit(classifier, shapes)
     classifier.network.train()

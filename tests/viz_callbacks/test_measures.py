@@ -10,12 +10,16 @@ from torch import Tensor
 from viz_callbacks.measures import (
     AreaInside,
     Change,
+    DeadMaps,
+    Deletion,
+    Detail,
     EnergyInside,
-    GridEnergy,
+    Insertion,
     Likeness,
     PerImage,
     Pointing,
-    grid_energy,
+    RankCorrelation,
+    edge_strength,
     grown,
 )
 
@@ -107,42 +111,52 @@ def test_change_is_0_for_the_same_1_for_unrelated_2_for_opposite() -> None:
     assert measure.compute() == 1
 
 
-def test_grid_energy_follows_its_definition() -> None:
+def test_an_outline_that_is_not_known_has_no_value() -> None:
+    projections, outlines = torch.ones(2, 3, 4, 6), left_half()
+    outlines[1] = False
+    for measure in (EnergyInside(), AreaInside(), Pointing()):
+        measure.update(projections, outlines)
+        assert measure.values[0].isnan().tolist() == [False, True]
+
+
+def test_edge_strength_of_a_slope_is_its_steepness() -> None:
+    rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
+    slope = (3 * columns + 4 * rows)[None, None]
+    torch.testing.assert_close(edge_strength(slope), torch.full((1, 4, 5), 5.0, dtype=torch.float64))
+
+
+def test_detail_is_1_for_the_image_and_falls_with_blur_shift_and_noise() -> None:
     torch.manual_seed(0)
-    picture = torch.randn(3, 128, 96, dtype=torch.float64)
-    window = [0.5 - 0.5 * np.cos(2 * np.pi * np.arange(side) / side) for side in (128, 96)]
-    power = np.abs(np.fft.fft2(picture.mean(0).numpy() * window[0][:, None] * window[1])) ** 2
-    quotients = []
-    for row in (power.sum(1), power.sum(0)):
-        for k in (1, 2):
-            peak = k * len(row) // 4
-            around = sorted(row[(peak + d) % len(row)] for d in range(-6, 7) if abs(d) >= 2)
-            quotients.append(row[peak] / around[(len(around) - 1) // 2])
-    assert float(grid_energy(picture[None], 4)) == pytest.approx(np.prod(quotients) ** (1 / 4))
+    images = torch.rand(20, 3, 10, 10).repeat_interleave(6, 2).repeat_interleave(6, 3)  # squares of even colour
+    assert float(Detail()(-5 * images + 2, images)) == pytest.approx(1)
+    shifted = [float(Detail()(images.roll(step, 3), images)) for step in (0, 1, 3)]
+    assert shifted[0] > 0.99
+    assert shifted[0] > shifted[1] + 0.2
+    assert abs(float(Detail()(torch.randn(20, 3, 60, 60), images))) < 0.03
+    noisy = [float(Detail()(images + amount * torch.randn(20, 3, 60, 60), images)) for amount in (0.1, 0.3, 1)]
+    assert noisy == sorted(noisy, reverse=True)
+    assert Detail()(torch.ones(1, 3, 60, 60), images[:1]).isnan()
 
 
-def test_grid_energy_is_1_for_noise_and_grows_with_a_grid_of_its_own_period() -> None:
-    torch.manual_seed(0)
-    noise = torch.randn(40, 3, 160, 160)
-    grid = torch.zeros(160, 160)
-    grid[::4, ::4] = 1
-    measure = GridEnergy(4)
-    measure.update(noise)
-    assert float(measure.compute()) == pytest.approx(1, abs=0.15)
-    strengths = [float(grid_energy(noise + strength * grid, 4).mean()) for strength in (0.5, 1, 2, 4)]
-    assert strengths == sorted(strengths)
-    assert strengths[-1] > 20
-    other = torch.zeros(160, 160)
-    other[::5, ::5] = 1
-    assert float(grid_energy(noise + 4 * other, 4).mean()) < 2, "another period is no grid of 4"
+def test_rank_correlation_and_areas_are_means_over_images() -> None:
+    one, other = torch.tensor([[1.0, 2, 3], [1, 2, 3]]).view(2, 1, 1, 3), torch.tensor([[4.0, 5, 6], [6, 5, 4]]).view(2, 1, 1, 3)
+    measure = RankCorrelation()
+    measure.update(one, other)
+    assert measure.values[0].tolist() == pytest.approx([1, -1])
+    curves = torch.tensor([[1.0, 0.5, 0], [1, 1, 1]])
+    for measure in (Deletion(), Insertion()):
+        assert float(measure(curves)) == pytest.approx(0.75)
+    assert (Deletion.higher_is_better, Insertion.higher_is_better) == (False, True)
 
 
-def test_grid_energy_knows_no_brightness_and_no_sign() -> None:
-    torch.manual_seed(0)
-    picture = torch.randn(2, 3, 96, 99)
-    torch.testing.assert_close(grid_energy(picture, 2), grid_energy(-7 * picture, 2))
-
-
-def test_a_picture_too_small_for_the_grid_is_refused() -> None:
-    with pytest.raises(ValueError, match="too small for a grid of 8"):
-        grid_energy(torch.randn(1, 3, 64, 64), 8)
+def test_dead_maps_are_those_that_never_change_in_any_image() -> None:
+    maps = torch.zeros(2, 4, 3, 3)
+    maps[0, 1, 0, 0] = 1  # alive in one image
+    maps[:, 2] = 7  # even
+    maps[0, 3], maps[1, 3] = 1, 2  # even in each, but not the same
+    measure = DeadMaps(4)
+    assert measure(maps) == 2
+    measure.reset()
+    for image in maps:
+        measure.update(image[None])
+    assert measure.compute() == 2

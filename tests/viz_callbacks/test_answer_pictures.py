@@ -1,0 +1,70 @@
+"""Pictures of occlusion and invariance: made by a real training, and showing what the functions compute."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+from PIL import Image
+
+from datamodules import ImageDataModule
+from lightning_modules import Classifier
+from looking import probes_of
+from viz_callbacks import InvariancePictures, OcclusionPictures, figures
+from viz_callbacks.answer_pictures import amounts_for
+from viz_callbacks.invariance import invariance
+from viz_callbacks.occlusion import occlusion
+
+
+def test_both_show_what_the_functions_compute(
+    shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    probes = probes_of(shapes, ["circle", "star"])
+    callbacks = [
+        OcclusionPictures(tmp_path / "occlusion", probes, square=0.3, stride=1, every_n_epochs=2),
+        InvariancePictures(tmp_path / "invariance", probes, every_n_epochs=2),
+    ]
+    make_trainer(2, callbacks).fit(classifier, shapes)
+    index = json.loads((tmp_path / "occlusion/index.json").read_text())
+    assert list(index) == ["2"], "after the last epoch only"
+    for number, entry in enumerate(index["2"]):
+        found = occlusion(classifier.network, probes.images[number], int(probes.targets[number]), "conv2", 20, 20)
+        np.testing.assert_allclose(entry["probability"], found.probability, atol=1e-4)
+        assert entry["taken_for"][0][0] == shapes.class_names[int(found.predicted[0, 0])]
+        assert (entry["side"], entry["stride"], entry["map"]) == (20, 20, found.map + 1)
+        assert np.asarray(Image.open(tmp_path / "occlusion" / entry["sheet"])).std() > 1
+    (entry,) = json.loads((tmp_path / "invariance/index.json").read_text())["2"]
+    amounts = amounts_for(67)["rotation"]
+    found = invariance(classifier.network, probes.images, probes.targets, ["act1", "drop3"], "rotation", amounts)
+    assert entry["rotation"]["amounts"] == amounts
+    np.testing.assert_allclose(entry["rotation"]["distance at drop3"], found.distances["drop3"], atol=1e-2)
+    np.testing.assert_allclose(entry["rotation"]["probability of the true class"], found.probability, atol=1e-3)
+    assert np.asarray(Image.open(tmp_path / "invariance" / entry["sheet"])).shape[0] > 500
+
+
+def test_fields_keep_their_places_and_colours() -> None:
+    field = figures.heat(torch.tensor([[0.0, 1.0], [0.5, 2.0]]))
+    assert field[0, 0].tolist() == [68, 1, 84]
+    assert field[0, 1].tolist() == field[1, 1].tolist() == [253, 231, 36]
+    picture = figures.framed(field, 12, 10, 1)
+    assert picture.shape == (12, 10, 3)
+    assert (picture[0] == 255).all()
+    assert (picture[1:6, 1:5] == field[0, 0]).all()
+    assert (picture[6:11, 5:9] == field[1, 1]).all()
+
+
+def test_labels_and_their_legend_share_colours() -> None:
+    colours = figures.label_colours(torch.tensor([[0, 1], [2, 0]]))
+    assert (colours[0, 0] == colours[1, 1]).all()
+    legend = np.asarray(figures.legend(["one", "two", "three"])).reshape(-1, 3)
+    for colour in colours.reshape(-1, 3):
+        assert (legend == colour).all(1).any()
+
+
+@pytest.mark.parametrize(("side", "largest"), [(224, 60), (112, 30)])
+def test_shifts_go_with_the_size_of_the_image(side: int, largest: int) -> None:
+    assert amounts_for(side)["translation"] == sorted(amounts_for(side)["translation"])
+    assert (amounts_for(side)["translation"][0], amounts_for(side)["translation"][-1]) == (-largest, largest)

@@ -1,0 +1,48 @@
+"""The grid's energy: its definition word for word, and artefacts of known strength."""
+
+import numpy as np
+import pytest
+import torch
+
+from viz_callbacks.grid import GridEnergy, grid_energy
+
+
+def test_grid_energy_follows_its_definition() -> None:
+    torch.manual_seed(0)
+    picture = torch.randn(3, 128, 96, dtype=torch.float64)
+    window = [0.5 - 0.5 * np.cos(2 * np.pi * np.arange(side) / side) for side in (128, 96)]
+    power = np.abs(np.fft.fft2(picture.mean(0).numpy() * window[0][:, None] * window[1])) ** 2
+    quotients = []
+    for row in (power.sum(1), power.sum(0)):
+        for k in (1, 2):
+            peak = k * len(row) // 4
+            around = sorted(row[(peak + d) % len(row)] for d in range(-6, 7) if abs(d) >= 2)
+            quotients.append(row[peak] / around[(len(around) - 1) // 2])
+    assert float(grid_energy(picture[None], 4)) == pytest.approx(np.prod(quotients) ** (1 / 4))
+
+
+def test_grid_energy_is_1_for_noise_and_grows_with_a_grid_of_its_own_period() -> None:
+    torch.manual_seed(0)
+    noise = torch.randn(40, 3, 160, 160)
+    grid = torch.zeros(160, 160)
+    grid[::4, ::4] = 1
+    measure = GridEnergy(4)
+    measure.update(noise)
+    assert float(measure.compute()) == pytest.approx(1, abs=0.15)
+    strengths = [float(grid_energy(noise + strength * grid, 4).mean()) for strength in (0.5, 1, 2, 4)]
+    assert strengths == sorted(strengths)
+    assert strengths[-1] > 20
+    other = torch.zeros(160, 160)
+    other[::5, ::5] = 1
+    assert float(grid_energy(noise + 4 * other, 4).mean()) < 2, "another period is no grid of 4"
+
+
+def test_grid_energy_knows_no_brightness_and_no_sign() -> None:
+    torch.manual_seed(0)
+    picture = torch.randn(2, 3, 96, 99)
+    torch.testing.assert_close(grid_energy(picture, 2), grid_energy(-7 * picture, 2))
+
+
+def test_a_picture_too_small_for_the_grid_is_refused() -> None:
+    with pytest.raises(ValueError, match="too small for a grid of 8"):
+        grid_energy(torch.randn(1, 3, 64, 64), 8)

@@ -1,0 +1,118 @@
+"""The numbers of a network's projections: each is its measure, applied to the picture that its name says."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning import Trainer
+from small_network import small_network
+from torch import Tensor, nn
+
+from datamodules import ImageDataModule
+from lightning_modules import Classifier
+from looking import probes_of
+from viz_callbacks import LogNumbers
+from viz_callbacks.deconvolution import deconvolution
+from viz_callbacks.denet import denet
+from viz_callbacks.gradient import gradient
+from viz_callbacks.measures import Change, Detail, EnergyInside, Likeness
+from viz_callbacks.numbers import ProjectionNumbers
+from viz_callbacks.reverse import record
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+@pytest.fixture
+def batch(shapes: ImageDataModule) -> Batch:
+    found = shapes.probes([])
+    return shapes.normalise(found.images), found.targets, found.outlines
+
+
+def measured(network: nn.Sequential, batch: Batch, size: int = 8, **more: int) -> dict[str, float]:
+    numbers = ProjectionNumbers(network, curve_steps=3, **more)
+    with torch.inference_mode():
+        for images, targets, outlines in zip(*(each.split(size) for each in batch), strict=True):
+            numbers.control(images, targets, numbers.project(images, targets, outlines))
+    return numbers.compute()
+
+
+def test_names_say_what_is_measured(batch: Batch) -> None:
+    network = small_network()
+    found = measured(network, batch)
+    images, targets, outlines = batch
+    steps = record(network, images)
+    assert found["detail/conv2"] == pytest.approx(float(Detail()(deconvolution(steps, "conv2"), images)), rel=1e-4)
+    assert found["inside/denet"] == pytest.approx(float(EnergyInside()(denet(steps, targets), outlines)), rel=1e-4)
+    assert found["inside/gradient"] == pytest.approx(
+        float(EnergyInside()(gradient(network, images, targets), outlines)), rel=1e-4
+    )
+    assert found["inside/chance"] == pytest.approx(float(outlines.float().mean()), rel=1e-4)
+    classes = [denet(steps, (targets + shift) % 8) for shift in (0, 2, 5)]  # evenly spaced over 8 classes
+    assert found["likeness/denet"] == pytest.approx(float(Likeness()(torch.stack(classes, 1))), rel=1e-4)
+    assert {name.split("/")[1] for name in found if name.startswith("grid")} == {"conv1", "conv2", "denet", "gradient"}
+
+
+def test_what_is_randomised_from_the_output_down(batch: Batch) -> None:
+    found = measured(small_network(), batch)
+    assert [name for name in found if name.startswith("randomised")] == [
+        "randomised/denet/fc4",
+        "randomised/denet/fc3",
+        "randomised/denet/conv2",
+        "randomised/conv2/conv2",
+        "randomised/denet/conv1",
+        "randomised/conv2/conv1",
+    ]
+    assert found["randomised/conv2/conv1"] < found["randomised/conv2/conv2"], "the further down, the less is left"
+
+
+def test_batches_of_any_size_give_the_same_means(batch: Batch) -> None:
+    one, other = (measured(small_network(), batch, size) for size in (8, 3))
+    for name, value in one.items():
+        if name not in ("likeness/random_start", "randomised"):  # the vectors are drawn for a whole batch
+            assert other[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+
+
+def test_the_gradient_is_that_of_autograd_also_in_inference_mode(batch: Batch) -> None:
+    network = small_network()
+    images, targets, _ = batch
+    pixels = images.clone().requires_grad_()
+    F.nll_loss(network.eval()(pixels), targets, reduction="sum").neg().backward()
+    network.zero_grad()
+    network.train()
+    with torch.inference_mode():
+        found = gradient(network, images.clone(), targets.clone())
+    torch.testing.assert_close(found, pixels.grad)
+    assert network.training
+    assert all(weights.grad is None for weights in network.parameters())
+
+
+def test_every_epoch_has_its_numbers_and_the_change_since_the_last(
+    shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer]
+) -> None:
+    probes = probes_of(shapes, [])
+    trainer = make_trainer(2, [LogNumbers(probes)])
+    trainer.fit(classifier, shapes)
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert found["seconds/numbers"] > 0
+    assert 0 <= found["dead/conv2"] <= 12
+    assert 0 < found["change/denet"] < 2
+    assert all(math.isfinite(value) for value in found.values())
+    steps = record(classifier.network, probes.images)
+    now = deconvolution(steps, "conv1")
+    assert found["detail/conv1"] == pytest.approx(float(Detail()(now, probes.images)), rel=1e-3)
+    state = LogNumbers(probes)
+    state.load_state_dict({"before": {"conv1": now}})
+    assert float(Change()(state.before["conv1"], now)) == pytest.approx(0, abs=1e-5)
+
+
+def test_without_outlines_nothing_is_said_of_what_is_inside(
+    shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer]
+) -> None:
+    found = probes_of(shapes, ["circle"])
+    probes = type(found)(found.names, found.images, found.pictures, found.targets, found.class_names, found.notes)
+    trainer = make_trainer(1, [LogNumbers(probes)])
+    trainer.fit(classifier, shapes)
+    assert not any(name.startswith(("inside", "pointing")) for name in trainer.callback_metrics)
+    assert "deletion/denet" in trainer.callback_metrics

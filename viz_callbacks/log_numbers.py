@@ -1,0 +1,85 @@
+"""A callback that logs, after each epoch, the numbers beside the pictures."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor, nn
+
+from viz_callbacks.callbacks import Probes
+from viz_callbacks.deconvolution import feature_maps
+from viz_callbacks.measures import Change, DeadMaps
+from viz_callbacks.numbers import PERIODS, ProjectionNumbers
+from viz_callbacks.pictures import LookCallback
+from viz_callbacks.reverse import record
+
+
+CONTROLLED = 4  # the controls cost the most: on the first probes only
+CURVE_STEPS = 4
+
+
+class LogNumbers(LookCallback):
+    """Logs what ``numbers`` measures on the probes, and beside it
+
+    ``dead/conv1``: the number of the layer's maps that show nothing on any probe (DeadMaps);
+    ``change/conv1``, ``change/denet``, ``change/gradient``: how much a picture changed since it was last looked at (Change).
+
+    The controls (deletion to randomised) are taken on the first ``CONTROLLED`` probes, with ``CURVE_STEPS`` steps, and with random
+    weights in the output layer, in the dense part and in all layers.
+
+    Args:
+        probes: the images to measure on. Where their outlines aren't known, nothing is said of what lies inside of them.
+        periods: grids to look for, in pixels.
+        every_n_epochs, network: as for ``LookCallback``.
+    """
+
+    def __init__(self, probes: Probes, periods: Sequence[int] = PERIODS, **when: Any) -> None:
+        super().__init__(**when)
+        self.probes = probes
+        self.periods = periods
+        self.before: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The pictures as last seen, for ``change``."""
+        return {"before": self.before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from these pictures."""
+        self.before = dict(state_dict["before"])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure, where it is time to, on rank zero only."""
+        if not (self.is_due(trainer) and trainer.is_global_zero):
+            return
+        started = time.monotonic()
+        with torch.inference_mode():
+            found = self._measured(pl_module)
+        for name, value in found.items():
+            pl_module.log(name, value, logger=False, rank_zero_only=True)
+        pl_module.log("seconds/numbers", time.monotonic() - started, logger=False, rank_zero_only=True)
+
+    def _measured(self, pl_module: LightningModule) -> dict[str, float]:
+        network, device = getattr(pl_module, self.network), pl_module.device
+        images, targets = self.probes.images.to(device), self.probes.targets.to(device)
+        outlines = self.probes.outlines
+        if outlines is None:
+            outlines = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool)
+        steps = record(network, images)
+        weighted = [step.name for step in steps if isinstance(step.layer, nn.Conv2d | nn.Linear)]
+        dense = [step.name for step in steps if isinstance(step.layer, nn.Linear)]
+        randomise = {weighted[-1], *dense[:1], weighted[0]}
+        numbers = ProjectionNumbers(network, self.periods, curve_steps=CURVE_STEPS, randomise=sorted(randomise))
+        pictures = numbers.project(images, targets, outlines.to(device))
+        few = slice(CONTROLLED)
+        numbers.control(images[few], targets[few], {name: picture[few] for name, picture in pictures.items()})
+        found = numbers.compute()
+        for layer in numbers.layers:
+            maps = feature_maps(steps, layer)
+            found[f"dead/{layer}"] = float(DeadMaps(maps.shape[1]).to(device)(maps))
+        for name, picture in pictures.items():
+            if name in self.before:
+                found[f"change/{name}"] = float(Change()(self.before[name].to(device), picture))
+        self.before = {name: picture.cpu() for name, picture in pictures.items()}
+        return {name: value for name, value in found.items() if value == value}  # NaN: there was nothing to measure

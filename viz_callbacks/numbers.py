@@ -1,0 +1,133 @@
+"""All numbers of a network's projections over some images: what ``measures`` has, applied to what the pictures show.
+
+The pictures are called by the convolution layer that Deconvolution starts from, ``denet`` for DeNet of the true class, and
+``gradient`` for the plain gradient, the control. A number's name is that of the measure and of the picture::
+
+    grid2/conv2 grid4/conv2      block artefacts of period 2 and 4 pixels (GridEnergy)
+    detail/denet                 how much of the image's fine structure is shown (Detail)
+    inside/conv5 inside/chance   share of the energy on the object, and the object's share of the area (EnergyInside)
+    pointing/conv5               how often the strongest pixel is on the object (Pointing); chance is inside/chance too
+    deletion/denet insertion/denet    the true class's probability as pixels go or come, strongest first
+    likeness/denet               how alike DeNet of different classes is on one image (Likeness), with two controls:
+    likeness/random_start        DeNet's way back from random vectors instead of classes
+    likeness/random_weights      DeNet of the classes in the network with all weights randomised
+    randomised/denet/fc7         how alike the picture stays when all layers from fc7 to the output are randomised
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from viz_callbacks.controls import deletion_curve, insertion_curve, randomised
+from viz_callbacks.deconvolution import convolution_layers, deconvolution
+from viz_callbacks.denet import denet, project_vector
+from viz_callbacks.gradient import gradient
+from viz_callbacks.grid import GridEnergy
+from viz_callbacks.measures import (
+    AreaInside,
+    Deletion,
+    Detail,
+    EnergyInside,
+    Insertion,
+    Likeness,
+    PerImage,
+    Pointing,
+    RankCorrelation,
+)
+from viz_callbacks.reverse import Step, record
+
+PERIODS = (2, 4)  # pixels: the strides of ZFNet's and AlexNet's first layer
+
+
+class ProjectionNumbers:
+    """Measures every projection of a network over images that come in batches.
+
+    Args:
+        network: its layers' names name the numbers.
+        periods: grids to look for, in pixels.
+        classes: DeNet is compared between so many: the true one and others.
+        curve_steps: steps of the deletion and insertion curves.
+        randomise: the layers (with weights) down to which to randomise; None for each in turn.
+        seed: draws the random weights and vectors.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        periods: Sequence[int] = PERIODS,
+        classes: int = 3,
+        curve_steps: int = 16,
+        randomise: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.network = network
+        self.layers = convolution_layers(network)
+        self.periods = periods
+        self.classes = classes
+        self.curve_steps = curve_steps
+        self.randomise = randomise
+        self.seed = seed
+        self.measures: dict[str, PerImage] = {}
+
+    def compute(self) -> dict[str, float]:
+        """The mean over the images so far, by name; NaN where no image has a value."""
+        return {name: float(measure.compute()) for name, measure in self.measures.items()}
+
+    def project(self, images: Tensor, targets: Tensor, outlines: Tensor) -> dict[str, Tensor]:
+        """Make all pictures of a batch, by name (N, C, H, W), and measure them.
+
+        ``images`` (N, C, H, W) as the network takes them, ``targets`` (N,) true classes, ``outlines`` (N, H, W) bool, false
+        everywhere where it is not known.
+        """
+        steps = record(self.network, images)
+        pictures = {layer: deconvolution(steps, layer) for layer in self.layers}
+        pictures |= {"denet": denet(steps, targets), "gradient": gradient(self.network, images, targets)}
+        for name, picture in pictures.items():
+            for period in self.periods:
+                self._measure(f"grid{period}/{name}", GridEnergy(period), picture)
+            self._measure(f"detail/{name}", Detail(), picture, images)
+            self._measure(f"inside/{name}", EnergyInside(), picture, outlines)
+            self._measure(f"pointing/{name}", Pointing(), picture, outlines)
+        self._measure("inside/chance", AreaInside(), pictures["denet"], outlines)
+        return pictures
+
+    def control(self, images: Tensor, targets: Tensor, pictures: dict[str, Tensor]) -> None:
+        """Measure what the ``pictures`` of a batch, as ``project`` gives them, owe to classes and weights, and the answer to them.
+
+        ``images`` and ``targets`` as for ``project``.
+        """
+        for name in (self.layers[-1], "denet"):
+            words = (self.network, images, targets, pictures[name], self.curve_steps)
+            self._measure(f"deletion/{name}", Deletion(), deletion_curve(*words))
+            self._measure(f"insertion/{name}", Insertion(), insertion_curve(*words))
+        steps = record(self.network, images)
+        self._measure("likeness/denet", Likeness(), self._of_classes(steps, targets, pictures["denet"]))
+        generator = torch.Generator().manual_seed(self.seed)
+        starts = torch.randn(self.classes, *steps[-1].output.shape, generator=generator).to(images)
+        from_starts = [project_vector(steps, F.normalize(start, dim=1)) for start in starts]
+        self._measure("likeness/random_start", Likeness(), torch.stack(from_starts, 1))
+        self._randomise(images, targets, pictures)
+
+    def _randomise(self, images: Tensor, targets: Tensor, pictures: dict[str, Tensor]) -> None:
+        last, reached = self.layers[-1], False
+        for layer, twin in randomised(self.network, self.seed):
+            reached = reached or layer == last  # what comes after the last convolution layer doesn't change its picture
+            if self.randomise is None or layer in self.randomise:
+                steps = record(twin, images)
+                picture = denet(steps, targets)
+                self._measure(f"randomised/denet/{layer}", RankCorrelation(), pictures["denet"], picture)
+                if reached:
+                    self._measure(f"randomised/{last}/{layer}", RankCorrelation(), pictures[last], deconvolution(steps, last))
+        if self.randomise is None or layer in self.randomise:  # the last: all weights are random
+            self._measure("likeness/random_weights", Likeness(), self._of_classes(steps, targets, picture))
+
+    def _of_classes(self, steps: list[Step], targets: Tensor, of_targets: Tensor) -> Tensor:
+        """DeNet for the true class of each image and for others, evenly spaced after it: (N, K, C, H, W)."""
+        count = steps[-1].output.shape[1]
+        others = [(targets + number * count // self.classes) % count for number in range(1, self.classes)]
+        return torch.stack([of_targets, *(denet(steps, classes) for classes in others)], 1)
+
+    def _measure(self, name: str, measure: PerImage, *words: Tensor) -> None:
+        self.measures.setdefault(name, measure).update(*words)
