@@ -1,6 +1,7 @@
 """What a run looks at: the images of its data set, handed to the callbacks of ``viz_callbacks``."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback
 
@@ -20,15 +21,14 @@ from viz_callbacks import (
 
 def looks(settings: VizSettings, data: ImageDataModule, probes: Probes, folder: Path, max_epochs: int) -> list[Callback]:
     """The callbacks that look at the network while it learns; their pictures go below ``folder``."""
-    when = {"every_n_epochs": settings.every_n_epochs}
-    last = {"every_n_epochs": max_epochs if settings.answers else 0}
-    scale = {"fixed_scale": settings.scale == "fixed"}
+    when: dict[str, Any] = {"every_n_epochs": settings.every_n_epochs, "fixed_scale": settings.scale == "fixed"}
+    last = max_epochs if settings.answers else 0
     return [
-        DeconvolutionPictures(folder / "deconvolution", probes, settings.maps, **when, **scale),
-        DeNetPictures(folder / "denet", probes, **when, **scale),
-        StrongestPictures(folder / "strongest", gallery(data), settings.strongest, **when, **scale),
-        OcclusionPictures(folder / "occlusion", probes, **last),
-        InvariancePictures(folder / "invariance", probes, **last),
+        DeconvolutionPictures(folder / "deconvolution", probes, settings.maps, **when),
+        DeNetPictures(folder / "denet", probes, **when),
+        StrongestPictures(folder / "strongest", gallery(data), settings.strongest, **when),
+        OcclusionPictures(folder / "occlusion", probes, every_n_epochs=last),
+        InvariancePictures(folder / "invariance", probes, every_n_epochs=last),
         LogNumbers(probes, every_n_epochs=settings.every_n_epochs if settings.numbers else 0),
     ]
 

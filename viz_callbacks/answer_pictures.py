@@ -1,6 +1,6 @@
 """Callbacks for what the network's answer depends on: what is covered (Occlusion) and how the object lies (Invariance)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class OcclusionPictures(ProbePictures):
         last = convolution_layers(network)[-1]
         for number, (image, target) in enumerate(zip(images, self.probes.targets.tolist(), strict=True)):
             found = occlusion(network, image, target, last, side, stride)
-            taken_for, places = found.predicted.unique(return_inverse=True)
+            taken_for, places = torch.unique(found.predicted, return_inverse=True)
             names = [self.probes.class_names[label] for label in taken_for.tolist()]
             activation = found.activation / max(found.whole[2], 1e-12)
             original = self.probes.original(number)
@@ -81,7 +81,7 @@ class InvariancePictures(ProbePictures):
         images, targets = steps[0].input, self.probes.targets.to(steps[0].input.device)
         low, high = steps_to(steps, convolution_layers(network)[0])[-1].name, steps[-2].name
         titles = [f"distance at {low}", f"distance at {high}", "probability of the true class"]
-        rows, facts = [], {}
+        rows, facts = [], dict[str, Any]()
         for kind, amounts in amounts_for(min(images.shape[2:])).items():
             found = invariance(network, images, targets, [low, high], kind, amounts)
             curves = torch.stack([found.distances[low], found.distances[high], found.probability])

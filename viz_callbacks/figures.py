@@ -24,10 +24,18 @@ GAP = 2
 PAPER = (255, 255, 255)
 INK = (20, 20, 20)
 SILENT = (196, 216, 236)  # a map with nothing to show on this image
-LABEL_COLOURS = np.array(
-    [(86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (0, 114, 178), (240, 228, 66), (120, 120, 120)],
-    dtype=np.uint8,
-)  # Okabe and Ito's: told apart by colour-blind readers too
+LABEL_COLOURS = np.array(  # Okabe and Ito's: told apart by colour-blind readers too
+    [
+        (86, 180, 233),
+        (230, 159, 0),
+        (0, 158, 115),
+        (204, 121, 167),
+        (213, 94, 0),
+        (0, 114, 178),
+        (240, 228, 66),
+        (120, 120, 120),
+    ]
+).astype(np.uint8)
 DEAD = (244, 190, 150)  # a map with nothing to show on any probe
 
 
@@ -147,7 +155,7 @@ def label_colours(labels: Tensor) -> Pixels:
 
 
 def framed(field: Pixels, height: int, width: int, margin: int) -> Pixels:
-    """A small field (h, w, 3) enlarged to a picture (height, width, 3) with an empty margin, its pixels visible as rectangles."""
+    """A small field (h, w, 3) enlarged to a picture (height, width, 3) with an empty margin, its pixels as rectangles."""
     picture = Image.new("RGB", (width, height), PAPER)
     inner = (max(1, width - 2 * margin), max(1, height - 2 * margin))
     picture.paste(Image.fromarray(field).resize(inner, Image.Resampling.NEAREST), (margin, margin))

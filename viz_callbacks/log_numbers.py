@@ -15,7 +15,6 @@ from viz_callbacks.numbers import PERIODS, ProjectionNumbers
 from viz_callbacks.pictures import LookCallback
 from viz_callbacks.reverse import record
 
-
 CONTROLLED = 4  # the controls cost the most: on the first probes only
 CURVE_STEPS = 4
 
@@ -26,8 +25,8 @@ class LogNumbers(LookCallback):
     ``dead/conv1``: the number of the layer's maps that show nothing on any probe (DeadMaps);
     ``change/conv1``, ``change/denet``, ``change/gradient``: how much a picture changed since it was last looked at (Change).
 
-    The controls (deletion to randomised) are taken on the first ``CONTROLLED`` probes, with ``CURVE_STEPS`` steps, and with random
-    weights in the output layer, in the dense part and in all layers.
+    The controls (deletion to randomised) are taken on the first ``CONTROLLED`` probes, with ``CURVE_STEPS`` steps, and with
+    random weights in the output layer, in the dense part and in all layers.
 
     Args:
         probes: the images to measure on. Where their outlines aren't known, nothing is said of what lies inside of them.

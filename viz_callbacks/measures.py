@@ -35,6 +35,10 @@ class PerImage(Metric):
         """Keep the values (N,) of a batch."""
         self.values.append(values.detach().float())
 
+    def per_image(self) -> Tensor:
+        """The values of all images in order (N,), NaN for one that has none."""
+        return dim_zero_cat(self.values) if self.values else torch.zeros(0)
+
     def compute(self) -> Tensor:
         """The mean over all images, NaN where there is none."""
         return self._known().mean()
@@ -45,7 +49,7 @@ class PerImage(Metric):
         return known.std() / len(known) ** 0.5 if len(known) > 1 else torch.tensor(torch.nan)
 
     def _known(self) -> Tensor:
-        values = dim_zero_cat(self.values) if self.values else torch.zeros(0)
+        values = self.per_image()
         return values[~values.isnan()]
 
 
@@ -54,8 +58,8 @@ class EnergyInside(PerImage):
 
     Definition: sum of e over the outline / sum of e over the image. Range 0 to 1, higher is better; chance, for energy that
     knows nothing of the object, is the outline's share of the area (``AreaInside``). NaN for a projection that is 0
-    everywhere, and for an outline that is empty since it is not known. Source: the energy-based pointing game of Wang et al. 2020 (Score-CAM, arXiv 1910.01279), with energy for
-    saliency.
+    everywhere, and for an outline that is empty since it is not known. Source: the energy-based pointing game of Wang et al.
+    2020 (Score-CAM, arXiv 1910.01279), with energy for saliency.
     """
 
     higher_is_better = True

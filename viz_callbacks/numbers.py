@@ -94,7 +94,7 @@ class ProjectionNumbers:
         return pictures
 
     def control(self, images: Tensor, targets: Tensor, pictures: dict[str, Tensor]) -> None:
-        """Measure what the ``pictures`` of a batch, as ``project`` gives them, owe to classes and weights, and the answer to them.
+        """Measure what the ``pictures`` of a batch, made by ``project``, owe to classes and weights, and the answer to them.
 
         ``images`` and ``targets`` as for ``project``.
         """

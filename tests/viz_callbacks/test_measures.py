@@ -139,7 +139,7 @@ def test_detail_is_1_for_the_image_and_falls_with_blur_shift_and_noise() -> None
 
 
 def test_rank_correlation_and_areas_are_means_over_images() -> None:
-    one, other = torch.tensor([[1.0, 2, 3], [1, 2, 3]]).view(2, 1, 1, 3), torch.tensor([[4.0, 5, 6], [6, 5, 4]]).view(2, 1, 1, 3)
+    one, other = torch.tensor([[[1.0, 2, 3], [1, 2, 3]], [[4, 5, 6], [6, 5, 4]]]).view(2, 2, 1, 1, 3)
     measure = RankCorrelation()
     measure.update(one, other)
     assert measure.values[0].tolist() == pytest.approx([1, -1])
