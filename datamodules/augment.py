@@ -37,8 +37,8 @@ def augmented(image: Pixels, size: int, settings: DataSettings, seed: int, epoch
 
 def resized(image: Pixels, size: int) -> Tensor:
     """The whole of ``image``, (H, W, 3) uint8, as (3, size, size) uint8: what evaluation sees."""
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)[0]
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+    return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)[0].contiguous()
 
 
 def jittered(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
@@ -49,11 +49,12 @@ def jittered(image: Tensor, brightness: float, contrast: float, saturation: floa
     :math:`x' = b c \, (s x + (1 - s) \, w^T x) + b (1 - c) \, m`. It is rounded and clipped once.
     """
     pixels = image.reshape(3, -1).to(torch.float32)
-    mean_grey = float(GREY @ pixels.mean(1))
-    mixing = brightness * contrast * (saturation * torch.eye(3) + (1 - saturation) * GREY)
+    grey = GREY @ pixels
     half = 0.5  # the conversion to bytes rounds down
-    offset = torch.tensor(brightness * (1 - contrast) * mean_grey + half, dtype=torch.float32)
-    return torch.addmm(offset, mixing, pixels).clamp_(0, 255).to(torch.uint8).view_as(image)
+    offset = brightness * (1 - contrast) * float(grey.mean()) + half
+    added = grey.mul_(brightness * contrast * (1 - saturation)).add_(offset)
+    pixels.mul_(brightness * contrast * saturation).add_(added)
+    return pixels.clamp_(0, 255).to(torch.uint8).view_as(image)
 
 
 def cutmix(images: Tensor, targets: Tensor, share: float, seed: int, epoch: int, indices: Sequence[int]) -> None:
