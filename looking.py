@@ -10,6 +10,7 @@ from datamodules import ImageDataModule
 from viz_callbacks import (
     DeconvolutionPictures,
     DeNetPictures,
+    FilterPictures,
     Gallery,
     InvariancePictures,
     LogNumbers,
@@ -26,6 +27,7 @@ def looks(settings: VizSettings, data: ImageDataModule, probes: Probes, folder: 
     return [
         DeconvolutionPictures(folder / "deconvolution", probes, settings.maps, **when),
         DeNetPictures(folder / "denet", probes, **when),
+        FilterPictures(folder / "filters", probes, **when),
         StrongestPictures(folder / "strongest", gallery(data), settings.strongest, **when),
         OcclusionPictures(folder / "occlusion", probes, every_n_epochs=last),
         InvariancePictures(folder / "invariance", probes, every_n_epochs=last),

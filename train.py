@@ -39,6 +39,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from lightning_modules import Classifier, build_network
     from lightning_modules.checkpoints import WholeCheckpointIO, checkpoint_callbacks
     from lightning_modules.confusion import save_confusion
+    from lightning_modules.filter_clipping import FilterClipping
     from lightning_modules.layer_table import print_layer_table
     from lightning_modules.loggers import build_logger, finish_logger, quiet_lightning
     from lightning_modules.machine import best_precision, keep_freed_memory
@@ -74,6 +75,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         print_layer_table(network, image_size, f"{title}: {len(data.class_names)} classes")
         logger = build_logger(settings.logger, folder, flat(settings) | facts)
 
+    radius = settings.optim.filter_radius
     bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
     record = RunRecord(folder, title)
     trainer = Trainer(
@@ -88,6 +90,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         callbacks=[
             *([RichProgressBar(leave=False)] if bar else []),
             StopOnDivergence(len(data.class_names)),
+            *([FilterClipping(radius, data.grey_levels_per_unit)] if radius else []),
             *looks(settings.viz, data, probes, folder / "pictures", settings.trainer.max_epochs),
             record,  # after the pictures: it commits the row that they joined
             *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),

@@ -124,6 +124,7 @@ def validate(settings: Settings) -> None:
         ("optim.warmup_epochs", optim.warmup_epochs >= 0, "0 or more"),
         ("optim.label_smoothing", 0 <= optim.label_smoothing < 1, "from 0 to below 1"),
         ("optim.clip", optim.clip >= 0, "0 or more"),
+        ("optim.filter_radius", optim.filter_radius >= 0, "0 or more"),
         ("trainer.max_epochs", settings.trainer.max_epochs >= 1, "1 or more"),
         ("model.dropout", 0 <= model.dropout < 1, "from 0 to below 1"),
         ("model.streams", model.streams in (1, 2), "1 or 2"),

@@ -82,6 +82,9 @@ class OptimSettings:
     schedule: str = setting("cosine", "the rate after warm-up: cosine falls to 0", ("cosine", "constant"))
     label_smoothing: float = setting(0.1, "share of each target spread over all classes")
     clip: float = setting(5.0, "largest norm of the gradient; 0 for no clipping")
+    filter_radius: float = setting(
+        0.0, "largest RMS of a convolution filter, for inputs in grey levels; 0 for no limit; Zeiler and Fergus: 0.1"
+    )
 
 
 @dataclass

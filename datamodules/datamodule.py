@@ -136,7 +136,16 @@ class ImageDataModule(LightningDataModule):
     def normalise(self, images: Tensor) -> Tensor:
         """(N, 3, S, S) uint8 as float32 of about zero mean and unit variance, channels last in memory."""
         mean, std = _per_channel(images)
-        return images.to(torch.float32, memory_format=torch.channels_last).sub_(mean).div_(std)
+        normal = torch.empty(images.shape, device=images.device).contiguous(memory_format=torch.channels_last)
+        at_once = 1 if images.device.type == "cpu" else max(1, len(images))  # a single image stays in a processor's cache
+        for part, out in zip(images.split(at_once), normal.split(at_once), strict=True):
+            out.copy_(part.to(torch.float32).sub_(mean).div_(std))
+        return normal
+
+    @property
+    def grey_levels_per_unit(self) -> float:
+        """How many of the 255 grey levels one unit of the network's input is, over the three channels in the mean: about 80."""
+        return 255 * sum(STD) / len(STD)
 
     def denormalise(self, images: Tensor) -> Tensor:
         """The inverse of ``normalise``, rounded and clipped to uint8."""

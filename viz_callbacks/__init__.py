@@ -2,12 +2,14 @@
 
 from viz_callbacks.answer_pictures import InvariancePictures, OcclusionPictures
 from viz_callbacks.callbacks import DeconvolutionPictures, DeNetPictures, Probes
+from viz_callbacks.filter_pictures import FilterPictures
 from viz_callbacks.log_numbers import LogNumbers
 from viz_callbacks.strongest_pictures import Gallery, StrongestPictures
 
 __all__ = [
     "DeNetPictures",
     "DeconvolutionPictures",
+    "FilterPictures",
     "Gallery",
     "InvariancePictures",
     "LogNumbers",

@@ -20,6 +20,7 @@ Pixels = NDArray[np.uint8]
 PERCENTILE = 0.995
 TILE = 55  # side of a feature map on a sheet, about; smaller maps are enlarged by whole factors, larger ones averaged
 THUMB = 64  # side of a receptive field on a sheet
+FILTER_COLUMNS = 12  # leaves no gap in the last row of 96 filters
 GAP = 2
 PAPER = (255, 255, 255)
 INK = (20, 20, 20)
@@ -136,6 +137,34 @@ def strip_sheet(lines: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[P
             draw.text((left, 18 + THUMB), below, INK, _font(9))
         made.append(row)
     return _sheet(lines, stacked(made))
+
+
+def filter_sheet(lines: Sequence[str], blocks: Sequence[tuple[str, Pixels]], dead: Sequence[bool]) -> Image.Image:
+    """The same filters, pictured in several ways, beside each other: each block a label and pictures (K, h, w, 3).
+
+    ``dead``: for each filter whether it is dead; such a one is framed, so that its values can still be seen.
+    """
+    made = []
+    for label, pictures in blocks:
+        gap = 3 * GAP
+        tiles = np.stack([_sized(pictures[..., channel]) for channel in range(3)], axis=3)
+        height, width = tiles.shape[1:3]
+        grid = Image.fromarray(_colour_tiles(tiles, FILTER_COLUMNS, gap, fill=255))
+        block = Image.new("RGB", (grid.width + 2 * gap, grid.height + 2 * gap + 18), PAPER)
+        block.paste(grid, (gap, gap + 18))
+        draw = ImageDraw.Draw(block)
+        draw.text((gap, 1), label, INK, _font(13))
+        for number in (k for k, is_dead in enumerate(dead) if is_dead):
+            left = gap + number % FILTER_COLUMNS * (width + gap)
+            top = gap + 18 + number // FILTER_COLUMNS * (height + gap)
+            draw.rectangle((left - gap, top - gap, left + width + gap - 1, top + height + gap - 1), outline=DEAD, width=gap)
+        made.append(block)
+    return _sheet(lines, _beside(made, 16))
+
+
+def colour_sprite(pictures: Pixels) -> Pixels:
+    """Pictures (K, h, w, 3) at native size, FILTER_COLUMNS side by side without gaps; the last row is filled with grey."""
+    return _colour_tiles(pictures, FILTER_COLUMNS, gap=0, fill=128)
 
 
 def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]], below: Image.Image | None = None) -> Image.Image:
@@ -258,7 +287,12 @@ def _thumbnail(picture: Pixels) -> Pixels:
 def _colour_grid(tiles: Pixels, columns: int) -> Pixels:
     """Pictures (K, h, w, 3) as thumbnails, row by row."""
     small = np.stack([_thumbnail(tile) for tile in tiles])
-    return np.stack([_grid(small[..., channel], columns, GAP, fill=255) for channel in range(3)], axis=2)
+    return _colour_tiles(small, columns, GAP, fill=255)
+
+
+def _colour_tiles(tiles: Pixels, columns: int, gap: int, fill: int) -> Pixels:
+    """Tiles (K, h, w, 3) row by row in one picture, as ``_grid`` does for one channel."""
+    return np.stack([_grid(tiles[..., channel], columns, gap, fill) for channel in range(3)], axis=2)
 
 
 def _beside(pictures: Sequence[Image.Image], gap: int) -> Image.Image:

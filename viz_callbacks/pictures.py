@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -70,6 +70,7 @@ class PictureCallback(LookCallback):
     """
 
     name: str
+    sprite_format: ClassVar[dict[str, Any]] = {"quality": 60, "method": 2}  # of WebP
 
     def __init__(self, folder: Path, every_n_epochs: int = 1, fixed_scale: bool = False, network: str = "network") -> None:
         super().__init__(every_n_epochs, network)
@@ -123,7 +124,7 @@ class PictureCallback(LookCallback):
         file = folder / f"epoch-{epoch:03d}.jpg"
         picture.sheet.save(file, quality=88, subsampling=0)
         for name, pixels in picture.sprites.items():
-            Image.fromarray(pixels).save(folder / "sprites" / f"epoch-{epoch:03d}-{name}.webp", quality=60, method=2)
+            Image.fromarray(pixels).save(folder / "sprites" / f"epoch-{epoch:03d}-{name}.webp", **self.sprite_format)
         return file
 
     def _write_index(self, pictures: list[Picture], epoch: int) -> None:

@@ -55,6 +55,7 @@ def test_dashes_and_words_as_an_agent_passes_them() -> None:
         ("trainer.max_epochs=0", "trainer.max_epochs=0: it must be 1 or more"),
         ("data.val_fraction=1", "data.val_fraction=1.0: it must be from 0 to below 1"),
         ("optim.lr=nan", "optim.lr=nan: it must be above 0"),
+        ("optim.filter_radius=-0.1", "optim.filter_radius=-0.1: it must be 0 or more"),
         ("trainer.precision=8", "trainer.precision=8: choose one of auto, 32-true"),
         ("trainer.accelerator=abacus", "choose one of auto, cpu"),
         ("model=resnet", "model=resnet: choose one of alexnet, zfnet"),

@@ -1,0 +1,44 @@
+"""The first layer's filters: the only ones that can be looked at as they are, since they lie in the pixels.
+
+Zeiler and Fergus (ECCV 2014, section 4.1 and the figure of first-layer filters) read three things from them: whether one
+dominates the others, which frequencies there are, and how many are dead. The dead ones are flat tiles in their figure, without
+a number. Here a filter is dead when the layers above can't learn anything from it: its feature map, after the activation, has
+the same value everywhere on every image that is looked at. A flat filter need not be dead, and a dead one need be neither flat
+nor small: a bias far below 0 is enough. How small it is, its root mean square says.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from viz_callbacks.deconvolution import feature_maps
+from viz_callbacks.figures import dead_maps
+from viz_callbacks.reverse import Step, named_layers
+
+
+def first_filters(network: nn.Module) -> Tensor:
+    """Give the filters (K, C, h, w) of the first convolution layer, detached.
+
+    Raises ValueError where there is no such layer, TypeError as ``named_layers`` does.
+    """
+    for _, layer in named_layers(network):
+        if isinstance(layer, nn.Conv2d):
+            return layer.weight.detach()
+    raise ValueError("The network has no convolution layer, so it has no filters to look at.")
+
+
+def root_mean_squares(filters: Tensor) -> Tensor:
+    """Give the root mean square (K,) of each of the filters (K, C, h, w): Zeiler and Fergus's measure of a filter's size."""
+    return filters.float().square().mean((1, 2, 3)).sqrt()
+
+
+def dead_filters(steps: Sequence[Step]) -> list[bool]:
+    """For each filter of the first convolution layer whether its map has the same value everywhere on every recorded image.
+
+    ``steps`` come from ``record``; the more images, and the more different, the surer. Raises ValueError where there is no
+    convolution layer among them.
+    """
+    for step in steps:
+        if isinstance(step.layer, nn.Conv2d):
+            return dead_maps(feature_maps(steps, step.name))
+    raise ValueError("No convolution layer was recorded, so there are no filters to look at.")
