@@ -53,7 +53,7 @@ class ProbePictures(PictureCallback):
         self.probes = probes
 
     @abstractmethod
-    def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:
+    def pictures(self, steps: list[Step], network: nn.Module, epoch: int) -> Iterator[Picture]:
         """The pictures of one epoch from the recorded forward pass of all probes."""
 
     def make(self, pl_module: LightningModule, epoch: int) -> Iterator[Picture]:
@@ -84,7 +84,7 @@ class DeconvolutionPictures(ProbePictures):
         super().__init__(folder, probes, **when)
         self.maps = maps
 
-    def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:
+    def pictures(self, steps: list[Step], network: nn.Module, epoch: int) -> Iterator[Picture]:
         """One picture for each layer and probe."""
         for layer in convolution_layers(network):
             maps = feature_maps(steps, layer)
@@ -138,7 +138,7 @@ class DeNetPictures(ProbePictures):
 
     name = "denet"
 
-    def pictures(self, steps: list[Step], network: nn.Sequential, epoch: int) -> Iterator[Picture]:
+    def pictures(self, steps: list[Step], network: nn.Module, epoch: int) -> Iterator[Picture]:
         """One picture for each probe."""
         last = convolution_layers(network)[-1]
         predicted = steps[-1].output.argmax(1)

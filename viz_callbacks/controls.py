@@ -54,7 +54,7 @@ def _ranks(values: Tensor) -> Tensor:
     return ranks
 
 
-def deletion_curve(network: nn.Sequential, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
+def deletion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
     """Probability of the true class as pixels become 0, the most energetic of ``pictures`` first: (N, steps + 1).
 
     The same number of pixels at each step: all are there at first, none at last. Images and pictures (N, C, H, W), ``targets``
@@ -63,7 +63,7 @@ def deletion_curve(network: nn.Sequential, images: Tensor, targets: Tensor, pict
     return _exchange(network, images, torch.zeros_like(images), targets, pictures, steps)
 
 
-def insertion_curve(network: nn.Sequential, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
+def insertion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
     """As ``deletion_curve``, from the blurred image to the sharp one. The higher the curve, the better the picture."""
     return _exchange(network, blurred(images), images, targets, pictures, steps)
 
@@ -73,7 +73,7 @@ def area_under(curve: Tensor) -> Tensor:
     return (curve[:, 1:] + curve[:, :-1]).mean(1) / 2
 
 
-def _exchange(network: nn.Sequential, old: Tensor, new: Tensor, targets: Tensor, pictures: Tensor, steps: int) -> Tensor:
+def _exchange(network: nn.Module, old: Tensor, new: Tensor, targets: Tensor, pictures: Tensor, steps: int) -> Tensor:
     """The true class's probability as pixels of ``old`` are exchanged for those of ``new``, in the order of ``pictures``."""
     order = pictures.double().square().sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
     numbers = torch.arange(order.shape[1], device=order.device).expand_as(order)

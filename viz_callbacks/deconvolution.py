@@ -17,14 +17,17 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from viz_callbacks.reverse import Step, named_layers, walk_back
+from viz_callbacks.reverse import Step, named_layers, walk_back, why_closed
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
 MAY_COME_BEFORE_ACTIVATION = (nn.BatchNorm2d, nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.Identity)
 
 
-def convolution_layers(network: nn.Sequential) -> list[str]:
-    """Give the dotted names of the convolution layers, first to last. Raises TypeError as ``named_layers`` does."""
+def convolution_layers(network: nn.Module) -> list[str]:
+    """Give the dotted names of the convolution layers, first to last. Raises NotAChainError as ``named_layers`` does.
+
+    Those inside a part that ``named_layers`` can't open up aren't among them.
+    """
     return [name for name, layer in named_layers(network) if isinstance(layer, nn.Conv2d)]
 
 
@@ -36,7 +39,9 @@ def steps_to(steps: Sequence[Step], layer: str) -> Sequence[Step]:
     """
     convolutions = [step.name for step in steps if isinstance(step.layer, nn.Conv2d)]
     if layer not in convolutions:
-        raise ValueError(f"There is no convolution layer {layer!r}; the network has {', '.join(convolutions) or 'none'}.")
+        closed = "".join(why_closed(step.layer) for step in steps if f"{layer}.".startswith(f"{step.name}."))
+        known = ", ".join(convolutions) or "none"
+        raise ValueError(f"There is no convolution layer {layer!r}; the network has {known}.{closed}")
     own = next(index for index, step in enumerate(steps) if step.name == layer)
     for index in range(own + 1, len(steps)):
         if isinstance(steps[index].layer, ACTIVATIONS):

@@ -26,7 +26,7 @@ class Invariance:
 
 
 def invariance(
-    network: nn.Sequential, images: Tensor, targets: Tensor, layers: Sequence[str], kind: Kind, amounts: Sequence[float]
+    network: nn.Module, images: Tensor, targets: Tensor, layers: Sequence[str], kind: Kind, amounts: Sequence[float]
 ) -> Invariance:
     """Transform ``images`` (N, C, H, W) by each amount; follow the outputs of ``layers`` and the true class's probability.
 

@@ -33,7 +33,7 @@ class Occlusion:
 
 
 def occlusion(
-    network: nn.Sequential, image: Tensor, target: int, layer: str, side: int, stride: int, grey: float = 0.0, batch: int = 64
+    network: nn.Module, image: Tensor, target: int, layer: str, side: int, stride: int, grey: float = 0.0, batch: int = 64
 ) -> Occlusion:
     """Slide a square of ``side`` pixels and value ``grey`` over ``image`` (C, H, W), as the network takes it, by ``stride``.
 

@@ -31,6 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from viz_callbacks.chain import NotAChainError, chain
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -58,36 +60,33 @@ class UnknownLayerError(TypeError):
         kind = type(step.layer).__name__
         super().__init__(
             f"No reverse is known for the layer {step.name!r}, a {kind}. Add one: REVERSES[{kind}] = function(step, value), "
-            "which turns a value at the layer's output into one at its input. "
-            "If the layer only chains others, write it as a plain nn.Sequential instead."
+            f"which turns a value at the layer's output into one at its input.{why_closed(step.layer)}"
         )
 
 
 # --- Down ---------------------------------------------------------------------------------------------------------------------
 
 
-def named_layers(network: nn.Sequential) -> Iterator[tuple[str, nn.Module]]:
-    """Give the layers in the order they run, nested nn.Sequential opened up, under dotted names such as ``features.0``.
+def named_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Give the layers in the order they run, under dotted names such as ``features.0``. One that is used twice comes twice.
 
-    A layer that is used twice comes twice. Raises TypeError where ``network`` isn't an nn.Sequential, or has its own forward.
+    An nn.Sequential is opened up, and so is any other module whose forward is a ``chain``, unless its type has an entry in
+    ``REVERSES``. A part that can't be opened comes as one layer. Raises NotAChainError, a TypeError, where the network can't.
     """
-    if not _only_chains(network):
-        raise TypeError(
-            f"A network is walked as a list of layers, so it must be a plain nn.Sequential, not a {type(network).__name__}: "
-            "wrap its parts in nn.Sequential, e.g. nn.Sequential(features, nn.Flatten(), classifier)."
-        )
-    for name, layer in network._modules.items():  # named_children() would leave out the second use of a layer
-        if isinstance(layer, nn.Sequential) and _only_chains(layer):
-            yield from ((f"{name}.{inner}", part) for inner, part in named_layers(layer))
-        elif layer is not None:
-            yield name, layer
+    for name, part in _parts(network):
+        try:
+            inner = list(named_layers(part))
+        except NotAChainError:
+            yield name, part
+        else:
+            yield from ((f"{name}.{further}", layer) for further, layer in inner)
 
 
-def record(network: nn.Sequential, images: Tensor) -> list[Step]:
+def record(network: nn.Module, images: Tensor) -> list[Step]:
     """Run the network as if evaluating, whatever its mode, and keep each layer's input, output and switches.
 
     ``images`` is (N, C, H, W), in the network's own dtype; autocast is off in here. The modules' modes, running statistics and
-    random numbers stay untouched. Raises TypeError for a network that isn't an nn.Sequential, ValueError for other shapes.
+    random numbers stay untouched. Raises NotAChainError as ``named_layers`` does, ValueError for other shapes.
     """
     if images.ndim != 4:
         raise ValueError(f"images must be (N, C, H, W), not {tuple(images.shape)}; give a single image as image[None].")
@@ -106,8 +105,30 @@ def record(network: nn.Sequential, images: Tensor) -> list[Step]:
     return steps
 
 
-def _only_chains(module: nn.Module) -> bool:
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    only_chains = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    if any(kind in REVERSES for kind in type(module).__mro__) or (_is_torchs_own(module) and not only_chains):
+        raise NotAChainError(
+            "A network is walked as a list of layers, so it must be an nn.Sequential or another module that runs layer after "
+            f"layer, not a {type(module).__name__}: wrap it, or its parts, in nn.Sequential."
+        )
+    if only_chains:  # named_children() would leave out the second use of a layer
+        return [(name, part) for name, part in module._modules.items() if part is not None]
+    return chain(module)
+
+
+def _is_torchs_own(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.")
+
+
+def why_closed(layer: nn.Module) -> str:
+    """Say why a layer made of parts couldn't be opened up, and what to do; nothing for a layer without parts or of torch's."""
+    if layer._modules and not _is_torchs_own(layer):
+        try:
+            chain(layer)
+        except NotAChainError as problem:
+            return f" {problem}"
+    return ""
 
 
 def as_evaluating(layer: nn.Module) -> nn.Module:

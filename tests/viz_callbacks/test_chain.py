@@ -1,0 +1,435 @@
+"""Networks that are not nn.Sequential: the same walk as for the same layers in a row, or an error that names the remedy."""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from captum.attr import NeuronDeconvolution
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
+from viz_callbacks.chain import NotAChainError, chain
+from viz_callbacks.deconvolution import convolution_layers, deconvolution, feature_maps, strongest_activation
+from viz_callbacks.denet import denet
+from viz_callbacks.reverse import REVERSES, Step, UnknownLayerError, named_layers, record, walk_back
+from viz_callbacks.strongest import Watch, strongest
+
+
+class Does(nn.Module):
+    """Named parts, and a forward given as a function of these and the value."""
+
+    def __init__(self, run: Callable[["Does", Tensor], Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self, x)
+
+
+# --- Other people's networks --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["alexnet", "vgg11"])
+def torchvisions(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
+    """A network of torchvision's with all its in-place rectifiers, in training, and images as small as it takes."""
+    torch.manual_seed(0)
+    network = getattr(torchvision.models, request.param)(weights=None)
+    size = {"alexnet": 79, "vgg11": 33}[request.param]
+    return network.train(), torch.randn(2, 3, size, size)
+
+
+def in_a_row(network: nn.Module) -> nn.Sequential:
+    """The same layers, put together by hand."""
+    return nn.Sequential(*network.features, network.avgpool, nn.Flatten(), *network.classifier)
+
+
+def test_torchvisions_networks_are_recorded_as_they_are(torchvisions: tuple[nn.Module, Tensor]) -> None:
+    network, images = torchvisions
+    modes = [module.training for module in network.modules()]
+    random_state = torch.get_rng_state()
+    steps = record(network, images)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert [module.training for module in network.modules()] == modes
+    assert [step.name for step in steps[:2]] == ["features.0", "features.1"]
+    assert [step.name for step in steps if "." not in step.name] == ["avgpool", "flatten"]
+    assert steps[-1].name == "classifier.6"
+    with torch.no_grad():
+        expected = network.eval()(images)
+    network.train()
+    assert torch.equal(steps[-1].output, expected)
+
+
+def test_layers_are_the_networks_own(torchvisions: tuple[nn.Module, Tensor]) -> None:
+    network, _ = torchvisions
+    for (name, layer), own in zip(named_layers(network), in_a_row(network), strict=True):
+        assert layer is own or (name == "flatten" and isinstance(layer, nn.Flatten))
+        assert name == "flatten" or network.get_submodule(name) is own
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not", "ignore:Setting backward hooks")
+def test_deconvolution_of_every_convolution_layer_equals_captum(torchvisions: tuple[nn.Module, Tensor]) -> None:
+    network, images = torchvisions
+    features = copy.deepcopy(network.features).eval()
+    for layer in features:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False  # Captum's hooks don't bear it
+    steps = record(network, images[:1])
+    layers = convolution_layers(network)
+    assert len(layers) == sum(isinstance(layer, nn.Conv2d) for layer in features) > 4
+    for layer in layers:
+        maps = feature_maps(steps, layer)
+        k = int(maps[0].amax((1, 2)).argmax())
+        value, place = maps[0, k].flatten().max(0)
+        neuron = (k, int(place) // maps.shape[3], int(place) % maps.shape[3])
+        captum = NeuronDeconvolution(features, features[int(layer.removeprefix("features.")) + 1])
+        expected = (captum.attribute(images[:1], neuron) * value).detach()
+        found = deconvolution(steps, layer, partial(strongest_activation, k=k))
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+
+
+def test_denet_is_that_of_the_same_layers_in_a_row(torchvisions: tuple[nn.Module, Tensor]) -> None:
+    network, images = torchvisions
+    classes = torch.tensor([3, 999])
+    found = denet(record(network, images), classes)
+    assert found.abs().amax((1, 2, 3)).min() > 0
+    assert torch.equal(found, denet(record(in_a_row(network), images), classes))
+
+
+class Stem(nn.Module):
+    """A small network in the usual style: layers as attributes, one rectifier for all, flattened by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 5, 2), nn.Conv2d(4, 6, 3)
+        self.relu, self.pool = nn.ReLU(inplace=True), nn.MaxPool2d(2)
+        self.dropout, self.fc1, self.fc2 = nn.Dropout(), nn.Linear(96, 16), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.relu(self.conv1(x)))
+        x = self.pool(self.relu(self.conv2(x)))
+        x = self.dropout(x.view(x.size(0), -1))
+        return self.fc2(self.relu(self.fc1(x)))
+
+
+class Learner(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = Stem()
+
+
+def test_callbacks_look_at_it(tmp_path: Path) -> None:
+    learner, images = Learner(), torch.randn(2, 3, 43, 43)
+    pictures = torch.zeros(2, 3, 43, 43, dtype=torch.uint8)
+    probes = Probes(["a.jpg", "b.jpg"], images, pictures, torch.tensor([0, 4]), list("abcde"), ["", ""])
+    made = list(DeconvolutionPictures(tmp_path, probes).make(learner, 1))
+    assert [picture.place for picture in made] == ["a/conv1", "b/conv1", "a/conv2", "b/conv2"]
+    assert [picture.place for picture in DeNetPictures(tmp_path, probes).make(learner, 1)] == ["a", "b"]
+
+
+def test_the_strongest_images_are_found_while_it_evaluates() -> None:
+    network, images = Stem().eval(), torch.randn(6, 3, 43, 43)
+    with Watch(network, ["conv2"], keep=2) as watch, torch.no_grad():
+        watch.show(torch.arange(6))
+        network(images)
+    found = watch.found["conv2"].compute()
+    maps = feature_maps(record(network, images), "conv2")
+    values, order = maps.amax((2, 3)).sort(dim=0, descending=True, stable=True)
+    torch.testing.assert_close(found["values"], values[:2].T)
+    assert torch.equal(found["images"], order[:2].T)
+    (picture,) = strongest(network, "conv2", [0], found, lambda numbers: images[list(numbers)])
+    assert picture.images == found["images"][0].tolist()
+
+
+# --- The same walk ------------------------------------------------------------------------------------------------------------
+
+
+def layers_in_a_row() -> st.SearchStrategy[list[nn.Module]]:
+    """Layers for (N, 4, H, W) that leave the channels and at least one row and column of 16."""
+    shape_keeping = st.sampled_from(
+        [lambda: nn.Conv2d(4, 4, 3, padding=1, groups=2), lambda: nn.ReLU(inplace=True), nn.Tanh, partial(nn.Dropout, 0.9),
+         partial(nn.LocalResponseNorm, 3), partial(nn.BatchNorm2d, 4), nn.Identity, partial(nn.MaxPool2d, 3, 1, 1)]
+    )  # fmt: skip
+    pools = st.sampled_from([partial(nn.MaxPool2d, 3, 2, 1), partial(nn.AvgPool2d, 2), partial(nn.AdaptiveAvgPool2d, 2)])
+    made = st.lists(shape_keeping, min_size=1, max_size=9).map(lambda makers: [make() for make in makers])
+    return st.builds(lambda layers, pool: [*layers, pool()], made, pools)
+
+
+def grouped(layers: Sequence[nn.Module], cuts: Iterator[int]) -> nn.Module:
+    """The layers in one module of a drawn kind, in groups that are modules again."""
+    groups, rest = [], list(layers)
+    while rest:
+        length = next(cuts)
+        own, rest = rest[:length], rest[length:]
+        groups.append(own[0] if len(own) == 1 else grouped(own, cuts) if len(own) < len(layers) else nn.Sequential(*own))
+
+    def one_after_the_other(self: Does, x: Tensor) -> Tensor:
+        for group in self.groups:
+            x = group(x)
+        return x
+
+    return nn.Sequential(*groups) if next(cuts) > 2 else Does(one_after_the_other, groups=nn.ModuleList(groups))
+
+
+@given(layers_in_a_row(), st.lists(st.integers(1, 4), min_size=8, max_size=8))
+@settings(max_examples=25, deadline=None)
+def test_however_the_layers_are_wrapped_the_walk_is_that_of_an_nn_sequential(layers: list[nn.Module], cuts: list[int]) -> None:
+    dense = nn.Linear(4 * 4 if isinstance(layers[-1], nn.AdaptiveAvgPool2d) else 4 * 64, 3)
+    parts = {"features": grouped(layers, itertools.cycle(cuts)), "dense": dense}
+    network = Does(lambda self, x: self.dense(torch.flatten(self.features(x), 1)), **parts)
+    row, images = nn.Sequential(*layers, nn.Flatten(), dense), torch.randn(2, 4, 16, 16)
+    steps, expected = record(network, images), record(row, images)
+    for step, other in zip(steps, expected, strict=True):
+        assert type(step.layer) is type(other.layer)
+        assert torch.equal(step.output, other.output)
+    assert len({step.name for step in steps}) == len(steps)
+    value = torch.randn(2, 3)
+    assert torch.equal(walk_back(steps, value), walk_back(expected, value))
+
+
+FLATTENED: list[Callable[[Tensor], Tensor]] = [
+    lambda x: torch.flatten(x, 1),
+    lambda x: torch.flatten(x, start_dim=1, end_dim=-1),
+    lambda x: x.flatten(1),
+    lambda x: x.view(x.size(0), -1),
+    lambda x: x.view(x.size()[0], 12),
+    lambda x: x.view(-1, 12),
+    lambda x: x.reshape(x.shape[0], -1),
+    lambda x: torch.reshape(x, (x.shape[0], -1)),
+]
+
+
+@pytest.mark.parametrize("flattened", FLATTENED)
+def test_flattening_by_a_function_becomes_a_layer(flattened: Callable[[Tensor], Tensor]) -> None:
+    def run(self: Does, x: Tensor) -> Tensor:
+        return self.dense(flattened(self.pool(x)))
+
+    network, x = Does(run, pool=nn.AvgPool2d(2), dense=nn.Linear(12, 2)), torch.randn(5, 3, 4, 4)
+    steps = record(network, x)
+    assert [step.name for step in steps] == ["pool", "flatten", "dense"]
+    assert isinstance(steps[1].layer, nn.Flatten)
+    assert torch.equal(steps[1].output, flattened(steps[0].output))
+
+
+def test_the_batch_size_may_be_that_of_any_value() -> None:
+    def run(self: Does, x: Tensor) -> Tensor:
+        images, channels, _, _ = x.shape
+        torch._assert(channels * 1 == 3, "three channels")
+        return self.pool(x).view(images, -1)
+
+    assert [name for name, _ in chain(Does(run, pool=nn.AvgPool2d(2)))] == ["pool", "flatten"]
+
+
+@pytest.mark.parametrize(
+    "reshaped",
+    [
+        torch.flatten,
+        lambda x: torch.flatten(x, end_dim=1),
+        lambda x: x.flatten(1, 2),
+        lambda x: x.flatten(2),
+        lambda x: x.view(-1),
+        lambda x: x.view(x.size(1), -1),
+        lambda x: x.view(x.shape[1:][0], -1),
+        lambda x: x.view(x.size(0), 3, -1),
+    ],
+)
+def test_another_shape_is_refused(reshaped: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(NotAChainError, match=r"flatten|view.* on its input: make it a layer, nn.Flatten\(\)"):
+        chain(Does(lambda self, x: reshaped(x)))
+
+
+def test_a_part_used_twice_comes_twice_under_names_of_its_own() -> None:
+    steps = record(Stem(), torch.randn(1, 3, 43, 43))
+    names = ["conv1", "relu", "pool", "conv2", "relu_1", "pool_1", "flatten", "dropout", "fc1", "relu_2", "fc2"]
+    assert [step.name for step in steps] == names
+
+    def run(self: Does, x: Tensor) -> Tensor:
+        return self.flatten(torch.flatten(self.relu_1(self.relu(self.relu(x))), 1))
+
+    network = Does(run, relu=nn.ReLU(), relu_1=nn.Tanh(), flatten=nn.Identity())
+    names = ["relu", "relu_2", "relu_1", "flatten_1", "flatten"]
+    assert [name for name, _ in named_layers(network)] == names, "each layer's own name stays its own"
+
+
+def test_the_forward_is_that_of_evaluation_whatever_the_mode() -> None:
+    def run(self: Does, x: Tensor) -> Tensor:
+        if self.training:
+            x = x + torch.randn(3)
+        torch.rand(1)  # a forward may draw what nobody needs
+        return self.relu(x)
+
+    network = Does(run, relu=nn.ReLU()).train()
+    random_state = torch.get_rng_state()
+    assert chain(network) == [("relu", network.relu)]
+    assert network.training
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+class WithOptions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tanh = nn.Tanh()
+
+    def forward(self, x: Tensor, twice: bool = False, mask: Tensor | None = None) -> Tensor:
+        x = self.tanh(x if mask is None else x * mask)
+        return self.tanh(x) if twice else x
+
+
+def test_further_arguments_keep_their_defaults() -> None:
+    assert [name for name, _ in chain(WithOptions())] == ["tanh"]
+
+
+# --- A layer of one's own -----------------------------------------------------------------------------------------------------
+
+
+def test_a_layer_of_torchs_is_registered_in_five_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the README."""
+
+    def crop(step: Step, value: Tensor) -> Tensor:
+        left, _, top, _ = step.layer.padding
+        height, width = step.input.shape[2:]
+        return value[:, :, top : top + height, left : left + width]
+
+    network = nn.Sequential(nn.ZeroPad2d((1, 2, 3, 4)), nn.Conv2d(3, 2, 3))
+    images = torch.randn(2, 3, 6, 5, requires_grad=True)
+    steps = record(network, images)
+    value = torch.randn_like(steps[-1].output)
+    with pytest.raises(UnknownLayerError, match=r"'0', a ZeroPad2d. Add one: REVERSES\[ZeroPad2d\]"):
+        walk_back(steps, value)
+    monkeypatch.setitem(REVERSES, nn.ZeroPad2d, crop)
+    torch.testing.assert_close(walk_back(steps, value), torch.autograd.grad(network(images), images, value)[0])
+
+
+class Halves(nn.Module):
+    """A chain that could be opened up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.AvgPool2d(2), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
+class HalvesOfAnotherName(Halves):
+    """Derived types inherit the rule."""
+
+
+def test_a_registered_type_stays_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Does(lambda self, x: self.block(x), block=Halves())
+    assert [name for name, _ in named_layers(network)] == ["block.first", "block.second"]
+    monkeypatch.setitem(REVERSES, Halves, lambda step, value: F.interpolate(value, scale_factor=2))
+    assert [name for name, _ in named_layers(network)] == ["block"]
+    assert [name for name, _ in named_layers(nn.Sequential(nn.Tanh(), Halves(), HalvesOfAnotherName()))] == ["0", "1", "2"]
+    steps = record(network, torch.randn(1, 1, 4, 4))
+    assert torch.equal(walk_back(steps, torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 4, 4))
+
+
+# --- Errors -------------------------------------------------------------------------------------------------------------------
+
+
+def added(self: Does, x: Tensor) -> Tensor:
+    return x + self.conv(x)
+
+
+def joined(self: Does, x: Tensor) -> Tensor:
+    x = self.conv(x)
+    return torch.cat([x, self.relu(x)], 1)
+
+
+def projected(self: Does, x: Tensor) -> Tensor:
+    x = self.conv(x)
+    return self.conv(x) + self.pool(x)
+
+
+def depends(self: Does, x: Tensor) -> Tensor:
+    return self.conv(x) if x.sum() > 0 else x
+
+
+ERRORS: list[tuple[Callable[[Does, Tensor], object], str]] = [
+    (lambda self, x: F.relu(self.conv(x)), r"calls F.relu on the output of 'conv': make it a layer, nn.ReLU\(\)\.$"),
+    (lambda self, x: torch.relu(x), r"calls torch.relu on its input: make it a layer, nn.ReLU\(\)\.$"),
+    (lambda self, x: self.conv(x).relu(), r"calls .relu\(\) on the output of 'conv': make it a layer, nn.ReLU\(\)\.$"),
+    (lambda self, x: torch.ops.aten.relu.default(x), r"calls .*relu.default on its input: make it a layer, a module of its"),
+    (lambda self, x: F.relu_(x), r"calls torch.relu_ on its input: make it a layer, nn.ReLU\(\)\.$"),
+    (lambda self, x: F.leaky_relu(x), r"calls F.leaky_relu .*nn.LeakyReLU\(\)\.$"),
+    (lambda self, x: F.max_pool2d(x, 2), r"calls F.max_pool2d .*nn.MaxPool2d\(\.\.\.\)\.$"),
+    (lambda self, x: F.avg_pool2d(x, 2), r"calls F.avg_pool2d .*nn.AvgPool2d\(\.\.\.\)\.$"),
+    (lambda self, x: F.adaptive_avg_pool2d(x, 1), r"calls F.adaptive_avg_pool2d .*nn.AdaptiveAvgPool2d\(\.\.\.\)\.$"),
+    (lambda self, x: x.mean((2, 3)), r"calls .mean\(\) .*nn.AdaptiveAvgPool2d\(\.\.\.\)\.$"),
+    (lambda self, x: F.dropout(x, 0.5, self.training), r"calls F.dropout .*nn.Dropout\(\)\.$"),
+    (lambda self, x: F.log_softmax(x, 1), r"calls F.log_softmax .*nn.LogSoftmax\(\)\.$"),
+    (lambda self, x: 2 * self.conv(x), r"calls operator.mul on the output of 'conv': make it a layer, a module of its own"),
+    (lambda self, x: x * self.conv.weight, r"calls operator.mul on its input: make it a layer, a module of its own"),
+    (lambda self, x: self.relu(x)[:, :1], r"calls operator.getitem on the output of 'relu'"),
+    (lambda self, x: self.pool(x, (3, 3)), r"calls 'pool' on its input: make it a layer, a module of its own that takes one"),
+    (added, r"uses a value twice: its input goes into operator.add too.*look at those before the shortcut alone"),
+    (joined, r"uses a value twice: the output of 'conv' goes into torch.cat too.*look at those before the shortcut alone"),
+    (projected, r"uses a value twice: the output of 'conv' goes into 'pool' too.*look at those before the shortcut alone"),
+    (depends, r"can't be followed from layer to layer \(.*control flow\): build an nn.Sequential of its layers"),
+    (lambda self, x: (x, self.conv(x)), r"gives back something else than the output of its last layer: let it give back that"),
+    (lambda self, x: self.missing(x), r"can't be followed from layer to layer \(.*'missing'\): build an nn.Sequential"),
+    (lambda self, x: nn.ReLU()(x), r"can't be followed from layer to layer \(.*not installed as a submodule\): build an nn"),
+]  # fmt: skip
+
+
+def refused(run: Callable[[Does, Tensor], object]) -> Does:
+    return Does(run, conv=nn.Conv2d(3, 3, 1), relu=nn.ReLU(), pool=nn.AvgPool2d(1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("run", "message"), ERRORS)
+def test_what_is_no_chain_is_named_with_the_remedy(run: Callable[[Does, Tensor], object], message: str) -> None:
+    with pytest.raises(TypeError, match=f"^The forward of a Does {message}"):
+        record(refused(run), torch.randn(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize(("run", "message"), [ERRORS[0], *((run, m) for run, m in ERRORS if run in (added, joined, projected))])
+def test_a_part_that_is_no_chain_is_one_layer_that_cannot_be_walked_back(run, message) -> None:
+    block = refused(run).train()
+    network, images = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.ReLU(), block)), torch.randn(1, 3, 4, 4)
+    steps = record(network, images)
+    assert [step.name for step in steps] == ["0", "1.0", "1.1"]
+    assert torch.equal(steps[-1].output, network(images))
+    assert deconvolution(steps, "0").shape == images.shape, "what comes before it can be looked at"
+    with pytest.raises(
+        UnknownLayerError, match=rf"'1.1', a Does. Add one: REVERSES\[Does\] = .*The forward of a Does {message}"
+    ):
+        walk_back(steps, steps[-1].output)
+    with pytest.raises(
+        ValueError, match=rf"no convolution layer '1.1.conv'; the network has 0. The forward of a Does {message}"
+    ):
+        deconvolution(steps, "1.1.conv")
+
+
+def test_of_a_residual_network_the_stem_is_layers_and_each_block_is_one() -> None:
+    network, images = torchvision.models.resnet18(weights=None, num_classes=3), torch.randn(1, 3, 40, 40)
+    steps = record(network, images)
+    names = [f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2)]
+    assert [step.name for step in steps] == ["conv1", "bn1", "relu", "maxpool", *names, "avgpool", "flatten", "fc"]
+    assert torch.equal(steps[-1].output, network.eval()(images))
+    assert deconvolution(steps, "conv1").abs().max() > 0
+    with pytest.raises(UnknownLayerError, match=r"'layer4.1', a BasicBlock.*its input goes into operator.add too"):
+        denet(steps, torch.tensor([1]))
+
+
+def test_a_layer_without_parts_is_not_told_to_become_one() -> None:
+    class Double(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * x
+
+    for layer in (Double(), nn.GELU()):
+        steps = record(nn.Sequential(layer), torch.randn(1, 1, 3, 4))
+        with pytest.raises(UnknownLayerError) as problem:
+            walk_back(steps, steps[-1].output)
+        assert str(problem.value).endswith("into one at its input.")
