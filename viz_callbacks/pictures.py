@@ -82,6 +82,9 @@ class PictureCallback(LookCallback):
     def make(self, pl_module: LightningModule, epoch: int) -> Iterable[Picture]:
         """The pictures of one epoch (from 1). Called in inference mode."""
 
+    def after(self, epoch: int) -> None:
+        """What is left to draw when the epoch's pictures are on disk: nothing."""
+
     def state_dict(self) -> dict[str, Any]:
         """The ranges that ``fixed_scale`` keeps."""
         return {"first_ranges": self.first_ranges}
@@ -105,6 +108,7 @@ class PictureCallback(LookCallback):
             made = list(self.make(pl_module, epoch))
         files = [self._save(picture, epoch) for picture in made]
         self._write_index(made, epoch)
+        self.after(epoch)
         for logger in trainer.loggers:
             self._send(logger, made, files)
         pl_module.log(f"seconds/{self.name}", time.monotonic() - started, logger=False, rank_zero_only=True)

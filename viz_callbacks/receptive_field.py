@@ -24,8 +24,10 @@ POINTWISE = (
     nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.LocalResponseNorm, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity
 )  # fmt: skip
 MEMORY_LIMIT = 1 << 30  # bytes
+FEW_CHANNELS = 16  # as many float32 as a vector register holds; libraries waste the rest on fewer
 
 Places = tuple[Tensor, Tensor]  # the first row and the first column of each window, (B,) of int64
+Part = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,22 @@ class ReceptiveField:
         top, left = self.start[0] + row * self.stride[0], self.start[1] + column * self.stride[1]
         return top, left, top + self.size[0], left + self.size[1]
 
+    def inside(self, row: int, column: int, height: int, width: int) -> tuple[Part, Part]:
+        """The part of a unit's box that lies in an image of this size: as rows and columns of the image, and of the box."""
+        top, left, bottom, right = self.box(row, column)
+        rows, columns = (max(0, top), min(height, bottom)), (max(0, left), min(width, right))
+        if rows[0] >= rows[1] or columns[0] >= columns[1]:  # padding lets the unit see nothing of the image
+            return (slice(0), slice(0)), (slice(0), slice(0))
+        of_box = slice(rows[0] - top, rows[1] - top), slice(columns[0] - left, columns[1] - left)
+        return (slice(*rows), slice(*columns)), of_box
+
+    def cut(self, image: Tensor, row: int, column: int) -> Tensor:
+        """What a unit sees of an image (C, H, W): (C, *size), and 0 where the box reaches out of the image."""
+        of_image, of_box = self.inside(row, column, *image.shape[1:])
+        piece = image.new_zeros(len(image), *self.size)
+        piece[:, *of_box] = image[:, *of_image]
+        return piece
+
 
 @dataclass(frozen=True)
 class Units:
@@ -69,6 +87,10 @@ class Units:
     def part(self, start: int, stop: int) -> "Units":
         """Some of them."""
         return Units(*(each[start:stop] for each in (self.images, self.maps, self.rows, self.columns)))
+
+    def to(self, device: torch.device) -> "Units":
+        """The same on another device."""
+        return Units(*(each.to(device) for each in (self.images, self.maps, self.rows, self.columns)))
 
 
 def strongest_units(maps: Tensor) -> Units:
@@ -158,53 +180,82 @@ def _window_back(step: Step, value: Tensor, images: Tensor, places: Places) -> t
     window = window_of(step)
     below = (places[0] * window.stride[0] - window.padding[0], places[1] * window.stride[1] - window.padding[1])
     if isinstance(layer, nn.Conv2d):
-        back = F.conv_transpose2d(value, layer.weight, None, layer.stride, 0, 0, layer.groups, layer.dilation)
-        return _only_inside(back, below, step.input.shape[2:]), below
-    return _unpool_windows(step, value, window, images, places, below), below
+        back = _transposed(layer, value)
+        padded = any(before or after for before, after in padding_of(layer))
+        return _only_inside(back, below, step.input.shape[2:]) if padded else back, below
+    return _unpool_windows(step, value, window, images, places), below
+
+
+def _transposed(layer: nn.Conv2d, value: Tensor) -> Tensor:
+    """Convolve with the transposed filters, without bias and padding, in whichever of three equal ways is fastest."""
+    if layer.groups > 1 or layer.dilation != (1, 1):
+        return F.conv_transpose2d(value, layer.weight, None, layer.stride, 0, 0, layer.groups, layer.dilation)
+    if value.shape[2:] == (1, 1):  # a single place: a sum of filters
+        return (value.flatten(1) @ layer.weight.flatten(1)).view(-1, *layer.weight.shape[1:])
+    if layer.in_channels < FEW_CHANNELS:
+        return _interleaved(layer, value)
+    return F.conv_transpose2d(value, layer.weight, None, layer.stride)
+
+
+def _interleaved(layer: nn.Conv2d, value: Tensor) -> Tensor:
+    """The transposed convolution as an ordinary one with stride 1: four times as fast for AlexNet's conv1.
+
+    Of the pixels that come out, those whose rows and columns leave the same rests when divided by the stride are a convolution
+    of the values with every stride-th weight. Each of these grids is a channel here; interleaved they are the picture.
+    """
+    (down, across), (maps, channels, height, width) = layer.stride, layer.weight.shape
+    rows, columns = -(-height // down), -(-width // across)
+    filters = F.pad(layer.weight, (0, columns * across - width, 0, rows * down - height))
+    filters = filters.view(maps, channels, rows, down, columns, across).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
+    grids = F.conv2d(value, filters.reshape(-1, maps, rows, columns), padding=(rows - 1, columns - 1))
+    grids = grids.view(len(grids), channels, down, across, *grids.shape[2:])
+    picture = grids.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+    return picture[:, :, : (value.shape[2] - 1) * down + height, : (value.shape[3] - 1) * across + width]
 
 
 def _only_inside(value: Tensor, places: Places, shape: Sequence[int]) -> Tensor:
-    """Set to 0 what lies outside of the maps."""
-    for axis, (first, length) in enumerate(zip(places, shape, strict=True)):
-        place = first[:, None] + torch.arange(value.shape[2 + axis], device=value.device)
-        inside = ((place >= 0) & (place < length)).to(value.dtype)
-        value = value * (inside[:, None, :, None] if axis == 0 else inside[:, None, None, :])
-    return value
+    """Set to 0, in place, what lies outside of the maps."""
+    rows, columns = _span(places[0], value.shape[2]), _span(places[1], value.shape[3])
+    rows_inside, columns_inside = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
+    return value.mul_(rows_inside[:, None, :, None] & columns_inside[:, None, None, :])
 
 
-def _unpool_windows(step: Step, value: Tensor, window: Window, images: Tensor, places: Places, below: Places) -> Tensor:
-    """Put each value of the windows where its maximum came from."""
-    assert step.switches is not None
-    count, channels, height, width = value.shape
-    rows = places[0][:, None] + torch.arange(height, device=value.device)
-    columns = places[1][:, None] + torch.arange(width, device=value.device)
-    outside = _out_of(rows, step.output.shape[2])[:, :, None] | _out_of(columns, step.output.shape[3])[:, None, :]
-    rows, columns = rows.clamp(0, step.output.shape[2] - 1), columns.clamp(0, step.output.shape[3] - 1)
-    switches = step.switches[images[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+def _span(first: Tensor, length: int) -> Tensor:
+    """The rows, or columns, of windows that begin at these: (B,) to (B, length)."""
+    return first[:, None] + torch.arange(length, device=first.device)
+
+
+def _unpool_windows(step: Step, value: Tensor, window: Window, images: Tensor, places: Places) -> Tensor:
+    """Put each value of the windows where its maximum came from. Values outside of the maps are 0 and may go anywhere."""
+    maps, height, width = value.shape[1:]
     size = [(height - 1) * window.stride[0] + window.kernel[0], (width - 1) * window.stride[1] + window.kernel[1]]
-    row = switches // step.input.shape[3] - below[0][:, None, None, None]
-    column = switches % step.input.shape[3] - below[1][:, None, None, None]
-    place = (row * size[1] + column).masked_fill(outside[:, None], 0)
-    value = value.masked_fill(outside[:, None], 0)
-    back = value.new_zeros(count, channels, size[0] * size[1])
-    return back.scatter_add_(2, place.flatten(2), value.flatten(2)).view(count, channels, *size)
+    rows = _span(places[0], height).clamp(0, step.output.shape[2] - 1)
+    columns = _span(places[1], width).clamp(0, step.output.shape[3] - 1)
+    all_maps = torch.arange(maps, device=value.device)[:, None, None]
+    place = _places_in_windows(step, window, size[1])[
+        images[:, None, None, None], all_maps, rows[:, None, :, None], columns[:, None, None, :]
+    ]
+    first_rows = torch.arange(height, device=value.device) * window.stride[0]
+    place += first_rows[:, None] * size[1] + torch.arange(width, device=value.device) * window.stride[1]
+    back = value.new_zeros(len(value), maps, size[0] * size[1])
+    return back.scatter_add_(2, place.flatten(2), value.flatten(2)).view(len(value), maps, *size)
 
 
-def _out_of(places: Tensor, length: int) -> Tensor:
-    return (places < 0) | (places >= length)
+def _places_in_windows(step: Step, window: Window, row_length: int) -> Tensor:
+    """Where each maximum lay within its own pooling window, as a place in rows of this length; shaped like the switches."""
+    assert step.switches is not None
+    first_row, first_column = (
+        torch.arange(length, device=step.switches.device) * stride - padding
+        for length, stride, padding in zip(step.output.shape[2:], window.stride, window.padding, strict=True)
+    )
+    width = step.input.shape[3]
+    return (step.switches // width - first_row[:, None]) * row_length + step.switches % width - first_column
 
 
 def _project_whole(steps: Sequence[Step], units: Units, field: ReceptiveField) -> Tensor:
     """The plain way, for pools that share their values out: whole maps, then the field cut out."""
-    parts = list(_whole_projections(steps, units))
-    pictures = []
-    for picture, row, column in zip(parts, units.rows.tolist(), units.columns.tolist(), strict=True):
-        top, left, bottom, right = field.box(row, column)
-        height, width = picture.shape[1:]
-        padded = F.pad(picture, (max(0, -left), max(0, right - width), max(0, -top), max(0, bottom - height)))
-        top, left = max(0, top), max(0, left)
-        pictures.append(padded[:, top : top + field.size[0], left : left + field.size[1]])
-    return torch.stack(pictures)
+    wholes = zip(_whole_projections(steps, units), units.rows.tolist(), units.columns.tolist(), strict=True)
+    return torch.stack([field.cut(whole, row, column) for whole, row, column in wholes])
 
 
 def _whole_projections(steps: Sequence[Step], units: Units) -> Iterator[Tensor]:

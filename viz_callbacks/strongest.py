@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.deconvolution import ACTIVATIONS, MAY_COME_BEFORE_ACTIVATION, steps_to
+from viz_callbacks.deconvolution import ACTIVATIONS, MAY_COME_BEFORE_ACTIVATION
 from viz_callbacks.receptive_field import MEMORY_LIMIT, Units, project_units, receptive_field
 from viz_callbacks.reverse import as_evaluating, named_layers, record
 from viz_callbacks.top_activations import TopActivations
@@ -44,7 +43,7 @@ class Watch:
     arrives at the activation and applies that itself.
     """
 
-    def __init__(self, network: nn.Sequential, layers: Sequence[str], keep: int = 9) -> None:
+    def __init__(self, network: nn.Module, layers: Sequence[str], keep: int = 9) -> None:
         self.found: dict[str, TopActivations] = {}
         self.keep = keep
         self._numbers: Tensor | None = None
@@ -77,7 +76,7 @@ class Watch:
 
 
 def strongest(
-    network: nn.Sequential,
+    network: nn.Module,
     layer: str,
     maps: Sequence[int],
     found: dict[str, Tensor],
@@ -87,52 +86,67 @@ def strongest(
 ) -> Iterator[Strongest]:
     """The pictures of figure 2 for ``maps`` of a layer, from ``found`` = ``TopActivations.compute()`` of that layer.
 
-    ``load`` gives the images. Places come from ``found``, strengths anew from the network in its own precision.
+    ``load`` gives the images, each once, ``batch`` at a time. Places come from ``found``, strengths anew from the network in
+    its own precision. All pictures of the layer are made before the first is given.
     """
-    places = [(k, place) for k in maps for place in range(found["images"].shape[1]) if found["images"][k, place] >= 0]
-    images = [int(found["images"][place]) for place in places]
-    needed = sorted(set(images))
-    pictures: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+    chosen = {name: values.cpu()[list(maps)] for name, values in found.items()}  # (maps, keep) each
+    filled = chosen["images"] >= 0
+    images, rows, columns = (chosen[name][filled] for name in ("images", "rows", "columns"))
+    own_maps = torch.tensor(maps)[:, None].expand_as(filled)[filled]
+    below = layers_to(network, layer)
+    made: list[Tensor] = []  # patches and projections, one by one as in ``images``
+    needed = sorted(set(images.tolist()))
     for start in range(0, len(needed), batch):
-        numbers = needed[start : start + batch]
-        inputs = load(numbers)
-        steps = steps_to(record(network, inputs), layer)
+        numbers = torch.tensor(needed[start : start + batch])
+        inputs = load(needed[start : start + batch])
+        steps = record(below, inputs)
         field = receptive_field(steps)
-        here = [place for place, image in zip(places, images, strict=True) if image in numbers]
-        columns = [[numbers.index(int(found["images"][place])) for place in here], [k for k, _ in here]]
-        columns += [[int(found[name][place]) for place in here] for name in ("rows", "columns")]
-        units = Units(*(torch.tensor(column, device=inputs.device) for column in columns))
-        projections = project_units(steps, units, memory_limit)
-        for place, image, projection, row, column in zip(here, columns[0], projections, *columns[2:], strict=True):
-            pictures[place] = (_cut(inputs[image], field.box(row, column)), projection)
-    for k in maps:
-        own = [place for place in places if place[0] == k]
-        if own:
-            patches, projections = (torch.stack([pictures[place][part] for place in own]) for part in range(2))
-            values = [float(found["values"][place]) for place in own]
-            yield Strongest(k, patches, projections, values, [int(found["images"][place]) for place in own])
+        made = made or [inputs.new_empty(len(images), inputs.shape[1], *field.size) for _ in range(2)]
+        here = torch.isin(images, numbers).nonzero()[:, 0]
+        units = Units(torch.searchsorted(numbers, images[here]), own_maps[here], rows[here], columns[here])
+        made[1][here] = project_units(steps, units.to(inputs.device), memory_limit)
+        for place, image, row, column in torch.stack([here, units.images, units.rows, units.columns], 1).tolist():
+            made[0][place] = field.cut(inputs[image], row, column)
+    first = 0
+    for k, own, values, numbers in zip(maps, filled, chosen["values"], chosen["images"], strict=True):
+        last = first + int(own.sum())
+        if last > first:
+            patches, projections = (each[first:last] for each in made)
+            yield Strongest(k, patches, projections, values[own].tolist(), numbers[own].tolist())
+        first = last
 
 
-def _cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    """What lies in a box of an image (C, H, W); 0 where it reaches out of the image."""
-    top, left, bottom, right = box
-    height, width = image.shape[1:]
-    padded = F.pad(image, (max(0, -left), max(0, right - width), max(0, -top), max(0, bottom - height)))
-    top, left = max(0, top), max(0, left)
-    return padded[:, top : top + bottom - box[0], left : left + right - box[1]]
+def layers_to(network: nn.Module, layer: str) -> nn.Sequential:
+    """The layers that compute the feature maps of a convolution layer, the first to its activation, under their dotted names.
+
+    Raises ValueError for an unknown layer.
+    """
+    last, has_activation = _last_before_activation(network, layer)
+    below = nn.Sequential()
+    below._modules.update(list(named_layers(network))[: last + 1 + has_activation])  # add_module() refuses dots
+    return below
 
 
-def _before_activation(network: nn.Sequential, layer: str) -> tuple[nn.Module, nn.Module]:
-    """The module whose output is what arrives at a convolution layer's activation, and that activation (or none)."""
+def _last_before_activation(network: nn.Module, layer: str) -> tuple[int, bool]:
+    """The place, among the network's layers, of that whose output arrives at a convolution layer's activation, if there is one.
+
+    Where there is none, it is the layer itself. Raises ValueError for an unknown layer.
+    """
     layers = list(named_layers(network))
     names = [name for name, _ in layers]
     if layer not in names:
         raise ValueError(f"There is no layer {layer!r}; the network has {', '.join(names)}.")
-    last = names.index(layer)
-    for _, following in layers[last + 1 :]:
+    own = names.index(layer)
+    for last, (_, following) in enumerate(layers[own + 1 :], own):
         if isinstance(following, ACTIVATIONS):
-            return layers[last][1], as_evaluating(following)
+            return last, True
         if not isinstance(following, MAY_COME_BEFORE_ACTIVATION):
             break
-        last += 1
-    return layers[names.index(layer)][1], nn.Identity()
+    return own, False
+
+
+def _before_activation(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
+    """The module whose output is what arrives at a convolution layer's activation, and that activation (or none)."""
+    layers = [each for _, each in named_layers(network)]
+    last, has_activation = _last_before_activation(network, layer)
+    return layers[last], as_evaluating(layers[last + 1]) if has_activation else nn.Identity()

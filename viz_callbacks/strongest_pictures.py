@@ -99,7 +99,7 @@ class StrongestPictures(PictureCallback):
 
     def make(self, pl_module: LightningModule, epoch: int) -> Iterator[Picture]:
         """One picture for each layer."""
-        network: nn.Sequential = getattr(pl_module, self.network)
+        network: nn.Module = getattr(pl_module, self.network)
 
         def load(numbers: Sequence[int]) -> Tensor:
             return self.gallery.load(numbers).to(pl_module.device)
@@ -131,12 +131,10 @@ class StrongestPictures(PictureCallback):
         }
         return Picture(layer, figures.nine_sheet(lines, blocks), "\n".join(lines), sprites, ranges, facts)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look, then draw the history anew from what is on disk: an interrupted run goes on with it."""
-        super().on_train_epoch_end(trainer, pl_module)
-        if self.is_due(trainer) and trainer.is_global_zero and self._found:
-            for layer in self._found:
-                self._history(layer, trainer.current_epoch + 1)
+    def after(self, epoch: int) -> None:
+        """Draw the history anew from what is on disk: an interrupted run goes on with it."""
+        for layer in self._found:
+            self._history(layer, epoch)
 
     def _history(self, layer: str, last: int) -> None:
         index = json.loads((self.folder / "index.json").read_text())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from configs import ModelSettings
 from lightning_modules import build_network
 from viz_callbacks.deconvolution import deconvolution, steps_to
-from viz_callbacks.receptive_field import Units, project_units, receptive_field, strongest_units
+from viz_callbacks.receptive_field import ReceptiveField, Units, project_units, receptive_field, strongest_units
 from viz_callbacks.reverse import Step, record
 
 
@@ -114,6 +115,26 @@ def test_any_geometry(first: tuple[int, ...], pool: tuple[int, ...], ceil_mode: 
     top, left, bottom, right = field.box(row, column)
     gradient[0, :, max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 0
     assert not gradient.any()
+
+
+def test_oblong_kernels_and_strides() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, (5, 3), (3, 2), (0, 1)), nn.ReLU(), nn.Conv2d(4, 5, (2, 3), padding=(1, 0)), nn.ReLU()
+    )
+    steps = record(network, torch.randn(2, 3, 30, 26))
+    assert_equal_to_whole(steps, "2", strongest_units(steps[-1].output))
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 2), (3, 0), (9, 1), (-5, -5)])
+def test_what_a_unit_sees_is_cut_from_the_image_with_nothing_around_it(row: int, column: int) -> None:
+    field, image = ReceptiveField(size=(6, 5), stride=(4, 3), start=(-3, -1)), torch.rand(3, 11, 8)
+    top, left, bottom, right = field.box(row, column)
+    around = 40
+    assert torch.equal(
+        field.cut(image, row, column),
+        F.pad(image, (around,) * 4)[:, top + around : bottom + around, left + around : right + around],
+    )
 
 
 @pytest.mark.parametrize("pool", [nn.AvgPool2d(3, 2, ceil_mode=True), nn.LPPool2d(2, 3, 2)])

@@ -1,5 +1,6 @@
 """The nine strongest activations of a map and their pictures, against a scan of all images at once."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from lightning_modules.layers import pooled_first
 from viz_callbacks.deconvolution import deconvolution, feature_maps, steps_to, strongest_activation
 from viz_callbacks.receptive_field import receptive_field
-from viz_callbacks.reverse import record
-from viz_callbacks.strongest import Strongest, Watch, strongest
+from viz_callbacks.reverse import named_layers, record
+from viz_callbacks.strongest import Strongest, Watch, layers_to, strongest
 
 LAYERS = ["conv1", "conv2"]
 
@@ -97,6 +98,18 @@ def test_a_batch_norm_before_the_activation_is_watched_at_its_output() -> None:
         network(images)
     maps = feature_maps(record(network, images), "0")
     torch.testing.assert_close(watch.found["0"].compute()["values"][:, 0], maps.flatten(2).amax(2).amax(0))
+
+
+def test_the_layers_to_a_layers_maps_are_recorded_as_in_the_whole_network(images: Tensor) -> None:
+    relu = nn.ReLU(inplace=True)
+    features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), relu, nn.Conv2d(4, 5, 3), relu, nn.Conv2d(5, 6, 3))
+    network = nn.Sequential(OrderedDict(features=features, pool=nn.MaxPool2d(2), flatten=nn.Flatten()))
+    for layer, last in [("features.0", "features.2"), ("features.3", "features.4"), ("features.5", "features.5")]:
+        below = layers_to(network, layer)
+        assert [name for name, _ in named_layers(below)][-1] == last
+        expected = steps_to(record(network, images[:2]), layer)
+        assert [step.name for step in record(below, images[:2])] == [step.name for step in expected]
+        assert torch.equal(record(below, images[:2])[-1].output, expected[-1].output)
 
 
 def test_an_unknown_layer_is_named() -> None:
