@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks.loop import lightning_loop, processes
 from benchmarks.pictures import pictures
 from benchmarks.pipeline import input_pipeline
+from benchmarks.projections import projections, strongest_of_all_maps
 from benchmarks.steps import training_steps
 from benchmarks.timing import Row
 from configs import SettingsError
@@ -26,7 +27,10 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "pipeline": input_pipeline,
     "alexnet_pictures": partial(pictures, "alexnet"),
     "zfnet_pictures": partial(pictures, "zfnet"),
-    "processes": processes,
+    "projections": projections,
+    "strongest": strongest_of_all_maps,
+    "alexnet_processes": partial(processes, "alexnet"),
+    "zfnet_processes": partial(processes, "zfnet"),
 }
 
 

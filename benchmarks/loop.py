@@ -85,17 +85,17 @@ def lightning_loop(repeats: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def processes(repeats: int) -> list[Row]:
-    """Steps of AlexNet in processes of their own: what keeping freed memory brings, and the largest resident memory.
+def processes(name: str, repeats: int) -> list[Row]:
+    """Steps of a network in processes of their own: what keeping freed memory brings, and the largest resident memory.
 
     The allocator belongs to a whole process, so it can't be compared within one. Memory includes interpreter and libraries.
     """
     found = {}
     for way in ("ours", "ours, freed memory given back", "plain"):
-        command = [sys.executable, "-m", "benchmarks.alone", "alexnet", way, str(repeats)]
+        command = [sys.executable, "-m", "benchmarks.alone", name, way, str(repeats)]
         found[way] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     ours, given_back, plain = found.values()
-    title = "alexnet step in a process of its own"
+    title = f"{name} step in a process of its own"
     return [
         rates(f"{title}: all", ours["seconds"], plain["seconds"], BATCH, "images/s", "times as fast as plain PyTorch"),
         rates(f"{title}: freed memory kept", ours["seconds"], given_back["seconds"], BATCH, "images/s", "times as fast"),

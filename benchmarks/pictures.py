@@ -1,4 +1,4 @@
-"""What a run's pictures add to an epoch at full size."""
+"""What a run's pictures and numbers add to an epoch at full size."""
 
 import statistics
 import tempfile
@@ -7,55 +7,89 @@ from pathlib import Path
 
 import torch
 from lightning import Trainer
+from torch import nn
 
-from benchmarks.steps import batch, our_step
-from benchmarks.timing import Row
-from configs import DataSettings, ModelSettings, OptimSettings
+from benchmarks.steps import BATCH, batch, our_step
+from benchmarks.timing import Row, in_turns
+from configs import DataSettings, ModelSettings, OptimSettings, VizSettings
 from datamodules.caltech101 import Caltech101
 from lightning_modules import Classifier, build_network
+from lightning_modules.layers import pooled_first
 from lightning_modules.loggers import quiet_lightning
 from lightning_modules.machine import keep_freed_memory
 from lightning_modules.networks import IMAGE_SIZES
-from looking import probes_of
-from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
+from looking import looks, probes_of
+from viz_callbacks.deconvolution import convolution_layers
+from viz_callbacks.strongest import Watch
 
 
 def pictures(name: str, repeats: int) -> list[Row]:
-    """Eight probes, all layers, both methods, files written: against the training steps of an epoch, in float32."""
+    """All that a run looks at by default after each epoch, files written, against the epoch's training steps in float32."""
     quiet_lightning()
     keep_freed_memory()
     data = Caltech101(DataSettings(), IMAGE_SIZES[name], seed=1)
     data.prepare_data()
     data.setup("fit")
-    probes = probes_of(data, [])
     network = build_network(ModelSettings(name=name), len(data.class_names)).to(memory_format=torch.channels_last)
     step = our_step(network, *batch(IMAGE_SIZES[name]))
     step()
-    steps, looks = [], []
+    steps, seconds = [], dict[str, list[float]]()
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeats):
             started = time.perf_counter()
             step()
             steps.append(time.perf_counter() - started)
-            looks.append(_look(network, data, probes, Path(folder)))
+            for look, once in _look(network, data, Path(folder)).items():
+                seconds.setdefault(look, []).append(once)
+    seconds["watching the validation"] = _watching(network, data, repeats)
     epoch = statistics.median(steps) * data.steps_per_epoch
-    share = [100 * look / epoch for look in looks]
-    return [
-        Row(
-            f"{name}: pictures of an epoch, {len(probes.names)} probes, all layers, both methods",
-            statistics.median(looks), epoch, "s", statistics.median(share), (min(share), max(share)),
-            "% of the epoch's training steps",
+    seconds["all"] = [sum(turn) for turn in zip(*seconds.values(), strict=True)]
+    rows = []
+    for look, took in seconds.items():
+        share = [100 * each / epoch for each in took]
+        rows.append(
+            Row(
+                f"{name}, after each epoch: {look}",
+                statistics.median(took),
+                epoch,
+                "s",
+                statistics.median(share),
+                (min(share), max(share)),
+                "% of the epoch's training steps",
+            )
         )
-    ]  # fmt: skip
+    return rows
 
 
-def _look(network: torch.nn.Sequential, data: Caltech101, probes: Probes, folder: Path) -> float:
-    """Seconds that both callbacks say they took at the end of an epoch without training."""
+def _look(network: nn.Sequential, data: Caltech101, folder: Path) -> dict[str, float]:
+    """Seconds that each callback says it took at the end of an epoch of one batch."""
     model = Classifier(network, len(data.class_names), OptimSettings(), 1)
     trainer = Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, limit_train_batches=1, limit_val_batches=0, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-        callbacks=[DeconvolutionPictures(folder / "deconvolution", probes), DeNetPictures(folder / "denet", probes)],
+        max_epochs=1, accelerator="cpu", logger=False, limit_train_batches=1, limit_val_batches=1, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
+        callbacks=looks(VizSettings(answers=False), data, probes_of(data, []), folder, max_epochs=1),
     )  # fmt: skip
     trainer.fit(model, data)
-    return sum(float(value) for name, value in trainer.callback_metrics.items() if name.startswith("seconds/"))
+    found = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    return {key.removeprefix("seconds/"): value for key, value in found.items() if key.startswith("seconds/")}
+
+
+def _watching(network: nn.Sequential, data: Caltech101, repeats: int) -> list[float]:
+    """Seconds that looking for the strongest activations adds to an epoch's validation."""
+    images, _ = batch(data.image_size)
+    images = images.contiguous(memory_format=torch.channels_last)
+    evaluated = pooled_first(network.eval())
+
+    @torch.no_grad()
+    def plain() -> None:
+        evaluated(images)
+
+    @torch.no_grad()
+    def watched() -> None:
+        with Watch(network, convolution_layers(network)) as watch:
+            watch.show(torch.arange(len(images)))
+            evaluated(images)
+
+    with_it, without = in_turns([watched, plain], repeats)
+    batches = -(-len(data.split.val) // BATCH)
+    return [batches * (one - other) for one, other in zip(with_it, without, strict=True)]

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.timing import Row, in_turns, rates
 from configs import ModelSettings, OptimSettings
 from lightning_modules import build_network
+from lightning_modules.classifier import clip_gradient
 from lightning_modules.layers import LocalResponseNorm, pooled_first
 from lightning_modules.machine import keep_freed_memory
 from lightning_modules.networks import IMAGE_SIZES
@@ -48,9 +49,7 @@ def our_step(network: nn.Sequential, images: Tensor, targets: Tensor, precision:
         loss = F.cross_entropy(logits.float(), targets)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-        if norm > CLIP:
-            torch.nn.utils.clip_grads_with_norm_(weights, CLIP, norm)
+        clip_gradient(weights, CLIP)
         optimizer.step()
         return loss.detach()
 

@@ -138,8 +138,9 @@ class ImageDataModule(LightningDataModule):
         mean, std = _per_channel(images)
         normal = torch.empty(images.shape, device=images.device).contiguous(memory_format=torch.channels_last)
         at_once = 1 if images.device.type == "cpu" else max(1, len(images))  # a single image stays in a processor's cache
-        for part, out in zip(images.split(at_once), normal.split(at_once), strict=True):
-            out.copy_(part.to(torch.float32).sub_(mean).div_(std))
+        for first in range(0, len(images), at_once):
+            part = slice(first, first + at_once)
+            normal[part].copy_(images[part].to(torch.float32).sub_(mean).div_(std))
         return normal
 
     @property

@@ -1,6 +1,7 @@
 """How a network learns to classify: loss, metrics, optimiser and schedule. Knows no architecture."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -127,16 +128,9 @@ class Classifier(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Scale the gradient down to the norm ``gradient_clip_val``; leave one that is short enough where it is.
-
-        Lightning's own clipping refuses fused optimisers under mixed precision, and multiplies every gradient by 1.
-        """
-        if not gradient_clip_val:
-            return
-        weights = list(self.network.parameters())
-        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-        if norm > gradient_clip_val:
-            torch.nn.utils.clip_grads_with_norm_(weights, gradient_clip_val, norm)
+        """Clip by ``clip_gradient``: Lightning's own clipping refuses fused optimisers under mixed precision."""
+        if gradient_clip_val:
+            clip_gradient(list(self.network.parameters()), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the settings and class names beside the weights."""
@@ -151,6 +145,16 @@ class Classifier(LightningModule):
                 else:
                     metric.update(logits, targets)
                 self.log(name, metric, on_step=False, on_epoch=True, logger=False, add_dataloader_idx=False)
+
+
+def clip_gradient(weights: Sequence[nn.Parameter], longest: float) -> None:
+    """Scale the gradient of the weights, in place, down to the norm ``longest``. One that is short enough is left alone.
+
+    ``torch.nn.utils.clip_grad_norm_`` would multiply that one by 1, which takes time.
+    """
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    if norm > longest:
+        torch.nn.utils.clip_grads_with_norm_(weights, longest, norm)
 
 
 def learning_rate_factor(step: int, warmup: int, steps: int, schedule: str) -> float:

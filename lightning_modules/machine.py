@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
 
     Every large tensor of a training step is freed and asked for again in the next. By default glibc maps each one anew, and the
     kernel has to clear its pages again: a seventh to a third of a step's time where it was measured
-    (``python -m benchmarks processes``).
+    (``python -m benchmarks alexnet_processes``).
     """
     if sys.platform != "linux":
         return False

@@ -74,7 +74,7 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
     }  # fmt: skip
     assert set(os.listdir(folder / "checkpoints")) == {"last.ckpt", "best.ckpt"}
     assert set(os.listdir(folder / "split")) == {"train.txt", "val.txt", "test.txt"}
-    assert len(list((folder / "pictures").rglob("epoch-003.jpg"))) == 2 * 5 + 2 + 5
+    assert len(list((folder / "pictures").rglob("epoch-003.jpg"))) == 2 * 5 + 2 + 5 + 2 + 1 + 1
     summary = json.loads((folder / "summary.json").read_text())
     rows = read_rows(folder / "metrics.csv")
     assert (summary["diverged"], summary["epochs"], len(rows)) == (False, 3, 3)
@@ -122,6 +122,18 @@ def test_what_a_run_recorded_can_be_kept(whole: tuple[Path, str], tmp_path: Path
     assert row["command"].startswith("python train.py data=shapes")
     assert "runs: runs\n" in (tmp_path / "shapes/config.yaml").read_text()
     assert (tmp_path / "shapes/metrics.csv").read_bytes() == (whole[0] / "metrics.csv").read_bytes()
+
+
+def test_what_a_run_shows_can_be_measured(whole: tuple[Path, str], tmp_path: Path) -> None:
+    words = ["--per-class", "1", "--controlled", "2", "--out", str(tmp_path)]
+    subprocess.run([sys.executable, "examples/measure.py", str(whole[0]), str(whole[0]), *words], cwd=ROOT, check=True)
+    facts = json.loads((tmp_path / "measures.json").read_text())
+    assert len(facts["images"]) == 8
+    (numbers,) = facts["numbers"].values()
+    assert numbers["detail/conv5"]["images"] == 8
+    assert numbers["deletion/denet"]["images"] == 2
+    assert {each["verdict"] for each in facts["claims"] if not each["claim"].startswith("DeNet")} == {"not decided"}
+    assert "## ZFNet captures more detail" in (tmp_path / "measures.md").read_text()
 
 
 def test_the_checkpoint_is_safe_to_load_and_holds_the_settings(whole: tuple[Path, str]) -> None:

@@ -180,7 +180,8 @@ def heat(values: Tensor) -> Pixels:
 
 def label_colours(labels: Tensor) -> Pixels:
     """A field of numbers (h, w) as colours (h, w, 3); ``legend`` tells which."""
-    return LABEL_COLOURS[labels.cpu().numpy() % len(LABEL_COLOURS)]
+    colours: Pixels = LABEL_COLOURS[labels.cpu().numpy() % len(LABEL_COLOURS)]
+    return colours
 
 
 def framed(field: Pixels, height: int, width: int, margin: int) -> Pixels:

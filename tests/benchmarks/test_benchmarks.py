@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_network import small_network
 
 import benchmarks.__main__ as door
-from benchmarks import loop, pictures, pipeline, steps
+from benchmarks import loop, pictures, pipeline, projections, steps
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings
+from datamodules import ImageDataModule
 
 
 def test_ways_take_turns_after_one_call_that_is_not_counted() -> None:
@@ -52,9 +54,44 @@ def test_the_input_pipeline_and_the_pictures_are_measured(monkeypatch: pytest.Mo
         monkeypatch.setattr(module, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
         monkeypatch.setattr(module, "DataSettings", lambda: real_settings)
     monkeypatch.setattr(pipeline, "BATCH", 3)
-    found = [*pipeline.input_pipeline(1), *pictures.pictures("alexnet", 1)]
-    assert len(found) == 4
-    assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in found)
+    piped = pipeline.input_pipeline(1)
+    assert len(piped) == 3
+    looked = {row.name.partition(": ")[2]: row for row in pictures.pictures("alexnet", 1)}
+    assert {"deconvolution", "denet", "strongest", "numbers", "watching the validation", "all"} <= set(looked)
+    assert looked["all"].ours == pytest.approx(sum(row.ours for name, row in looked.items() if name != "all"))
+    del looked["watching the validation"]  # a difference of two small times may have either sign
+    assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in (*piped, *looked.values()))
+
+
+def test_projections_are_measured_and_compared_with_captums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projections, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
+    monkeypatch.setattr(projections, "CAPTUM_MAPS", {"conv1": 96, "conv3": 2})
+    whole, sampled = projections.projections(1)
+    assert "96 maps" in whole.name
+    assert "evenly" not in whole.meaning
+    assert "384 maps" in sampled.name
+    assert "over 2 evenly spaced maps" in sampled.meaning
+    assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in (whole, sampled))
+    right = projections.project_units
+    monkeypatch.setattr(projections, "project_units", lambda steps, units: 1.001 * right(steps, units))
+    with pytest.raises(AssertionError, match="conv1: the pictures of map 1 differ"):
+        projections.projections(1)
+
+
+def test_without_captum_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "projections"])
+    with pytest.raises(SystemExit):
+        door.main()
+    assert "pip install -e '.[test]'" in capsys.readouterr().err
+
+
+def test_the_pictures_of_all_maps_are_measured(monkeypatch: pytest.MonkeyPatch, shapes: ImageDataModule) -> None:
+    monkeypatch.setattr(projections, "Caltech101", lambda settings, size, seed: shapes)
+    monkeypatch.setattr(projections, "build_network", lambda settings, classes: small_network(classes))
+    (row,) = projections.strongest_of_all_maps(1)
+    assert row.name.startswith(f"top-9 pictures of all 18 maps of AlexNet, {len(shapes.split.val)} images")
+    assert row.ours > row.theirs > 0
 
 
 def test_an_unknown_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

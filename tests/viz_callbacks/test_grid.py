@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from configs import DataSettings
+from datamodules.caltech101 import Caltech101
 from viz_callbacks.grid import GridEnergy, grid_energy
 
 
@@ -46,3 +48,16 @@ def test_grid_energy_knows_no_brightness_and_no_sign() -> None:
 def test_a_picture_too_small_for_the_grid_is_refused() -> None:
     with pytest.raises(ValueError, match="too small for a grid of 8"):
         grid_energy(torch.randn(1, 3, 64, 64), 8)
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_photographs_are_at_1_and_known_artefacts_are_found_in_them(period: int, real_settings: DataSettings) -> None:
+    data = Caltech101(real_settings, 192, seed=1)
+    data.setup()
+    images = data.images(data.split.test[::25]).float()  # 70
+    assert float(grid_energy(images, period).log().mean().exp()) == pytest.approx(1, abs=0.15)
+    grid = torch.zeros(192, 192)
+    grid[::period, ::period] = 1
+    found = [float(grid_energy(images + strength * grid, period).log().mean().exp()) for strength in (5, 10, 20, 40)]
+    assert found == sorted(found)
+    assert found[-1] > 5

@@ -1,0 +1,123 @@
+"""Single activations of AlexNet projected to the pixels: against Captum's loop, and those of all maps over a whole data set."""
+
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from benchmarks.steps import CLASSES, batch
+from benchmarks.timing import Row, in_turns, rates
+from configs import DataSettings, ModelSettings, OptimSettings, SettingsError
+from datamodules.caltech101 import Caltech101
+from lightning_modules import Classifier, build_network
+from lightning_modules.loggers import quiet_lightning
+from lightning_modules.machine import keep_freed_memory
+from lightning_modules.networks import IMAGE_SIZES
+from looking import gallery
+from viz_callbacks import StrongestPictures
+from viz_callbacks.receptive_field import project_units, receptive_field, strongest_units
+from viz_callbacks.reverse import record
+from viz_callbacks.strongest import layers_to
+
+SIZE = IMAGE_SIZES["alexnet"]
+CAPTUM_MAPS = {"conv1": 96, "conv3": 32, "conv5": 32}  # of 96, 384 and 256; Captum takes about as long for each
+ALL_MAPS = 10_000  # more than any layer has
+
+
+def projections(repeats: int) -> list[Row]:
+    """The strongest activation in an image of each map of three layers. Raises as ``against_captum``."""
+    torch.manual_seed(0)
+    keep_freed_memory()
+    network = build_network(ModelSettings(norm="none"), CLASSES).eval()
+    image = batch(SIZE)[0][:1]
+    return [against_captum(layers_to(network, layer), layer, image, count, repeats) for layer, count in CAPTUM_MAPS.items()]
+
+
+def against_captum(network: nn.Sequential, layer: str, image: Tensor, count: int, repeats: int) -> Row:
+    """All maps of a layer together, the forward pass included, against ``count`` of them one by one, as Captum takes them.
+
+    ``network`` ends at the layer's activation, so that neither side computes what lies above. It has no norms: Captum goes back
+    through a norm by its derivative, ours leaves it out. Raises AssertionError where a picture differs, SettingsError without
+    Captum.
+    """
+    try:
+        # The ignore: Captum has no types.
+        from captum.attr import NeuronDeconvolution  # type: ignore[import-untyped]
+    except ImportError as missing:
+        raise SettingsError("this comparison needs Captum: pip install -e '.[test]'") from missing
+    steps = record(network, image)
+    maps, field = steps[-1].output[0], receptive_field(steps)
+    units = strongest_units(maps[None])
+    places = list(zip(units.maps.tolist(), units.rows.tolist(), units.columns.tolist(), strict=True))
+    places = places[:: len(places) // count][:count]
+    captum = NeuronDeconvolution(network, network[-1])
+
+    def ours() -> Tensor:
+        steps = record(network, image)
+        return project_units(steps, strongest_units(steps[-1].output))
+
+    def theirs() -> list[Tensor]:
+        return [captum.attribute(image, place)[0].detach() * maps[place] for place in places]  # Captum starts from 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # at each call: of hooks set on the rectifiers, of the image's gradient
+        pictures = ours()
+        for (k, row, column), whole in zip(places, theirs(), strict=True):
+            pasted = torch.zeros_like(whole)
+            of_image, of_box = field.inside(row, column, *whole.shape[1:])
+            pasted[:, *of_image] = pictures[k][:, *of_box]
+            near = 1e-5 * float(whole.abs().max())
+            torch.testing.assert_close(pasted, whole, rtol=1e-4, atol=near, msg=f"{layer}: the pictures of map {k + 1} differ")
+        our, their = in_turns([ours, theirs], repeats)
+    name = f"strongest activation of each of {layer}'s {len(maps)} maps projected, AlexNet without norms, {SIZE} px"
+    meaning = "times as fast as Captum's NeuronDeconvolution in a loop, both given only the layers up to there"
+    if count < len(maps):
+        meaning += f"; its loop over {count} evenly spaced maps"
+    return rates(name, [each / len(maps) for each in our], [each / count for each in their], 1, "maps/s", meaning)
+
+
+def strongest_of_all_maps(repeats: int) -> list[Row]:
+    """The nine strongest activations of each map over the test images: found, projected, composed and written, once.
+
+    The time runs from the start of the evaluation in which they are found to the last file. Beside it: that evaluation alone.
+    """
+    quiet_lightning()
+    keep_freed_memory()
+    data = Caltech101(DataSettings(val_fraction=0.0), SIZE, seed=1)
+    data.prepare_data()
+    data.setup("fit")
+    network = build_network(ModelSettings(), len(data.class_names)).to(memory_format=torch.channels_last)
+    watched = gallery(data)
+    alone = _seconds(network, data, [])
+    with tempfile.TemporaryDirectory() as folder:
+        ours = _seconds(network, data, [StrongestPictures(Path(folder), watched, maps=ALL_MAPS)])
+    maps = sum(layer.out_channels for layer in network if isinstance(layer, nn.Conv2d))
+    name = f"top-9 pictures of all {maps:,} maps of AlexNet, {len(watched.names):,} images, {SIZE} px"
+    return [Row(name, ours, alone, "s", ours / alone, None, "times as long as only evaluating these images; once")]
+
+
+class FromValidation(Callback):
+    """When the validation began."""
+
+    started = 0.0
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the time."""
+        self.started = time.perf_counter()
+
+
+def _seconds(network: nn.Sequential, data: Caltech101, callbacks: list[Callback]) -> float:
+    """From the start of the validation to the end of an epoch of one training step."""
+    model = Classifier(network, len(data.class_names), OptimSettings(), 1)
+    clock = FromValidation()
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", precision="32-true", logger=False, limit_train_batches=1, num_sanity_val_steps=0,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        callbacks=[clock, *callbacks],
+    )  # fmt: skip
+    trainer.fit(model, data)
+    return time.perf_counter() - clock.started
