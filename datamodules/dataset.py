@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from configs import DataSettings
-from datamodules.augment import augmented, cutmix, resized
+from datamodules.augment import augmented, cutmix, draws, resized
 from datamodules.cache import Pixels
 from datamodules.splits import Indices
 
@@ -60,16 +60,16 @@ class TrainingImages(Dataset[Batch]):
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
         """A whole batch, of one epoch."""
+        epoch, indices = items[0][0], [index for _, index in items]
+        numbers = draws(len(self.image_set.images), self.seed, epoch)[indices]
         images = [
-            augmented(self.image_set.images[index], self.size(epoch), self.settings, self.seed, epoch, index)
-            for epoch, index in items
+            augmented(self.image_set.images[index], self.size(epoch), self.settings, own)
+            for index, own in zip(indices, numbers, strict=True)
         ]
-        batch, indices = torch.stack(images), [index for _, index in items]
-        targets = torch.from_numpy(self.image_set.targets[indices])
-        epoch = items[0][0]
+        batch, targets = torch.stack(images), torch.from_numpy(self.image_set.targets[indices])
         if self.settings.cutmix > 0 and epoch < MIXED_UNTIL * self.epochs:
             targets = torch.nn.functional.one_hot(targets, len(self.image_set.class_names)).float()
-            cutmix(batch, targets, self.settings.cutmix, self.seed, epoch, indices)
+            cutmix(batch, targets, self.settings.cutmix, numbers)
         return batch, targets
 
 

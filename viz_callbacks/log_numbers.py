@@ -15,7 +15,7 @@ from viz_callbacks.numbers import PERIODS, ProjectionNumbers
 from viz_callbacks.pictures import LookCallback
 from viz_callbacks.reverse import record
 
-CONTROLLED = 4  # the controls cost the most: on the first probes only
+CONTROLLED = 2  # the controls cost the most: on the first probes only
 CURVE_STEPS = 4
 
 

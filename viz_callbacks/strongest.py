@@ -70,7 +70,7 @@ class Watch:
                 return
             if layer not in self.found:
                 self.found[layer] = TopActivations(output.shape[1], self.keep).to(output.device)
-            self.found[layer].update(activation(output), self._numbers)
+            self.found[layer].update(output, self._numbers, activation)
 
         return look
 

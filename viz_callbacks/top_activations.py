@@ -8,13 +8,17 @@ Ties are settled so that the order of the images and the division into batches a
 images the one with the smaller number comes first, of equally strong places in an image the first in row-major order.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from viz_callbacks.receptive_field import strongest_units
+
+def as_they_are(maps: Tensor) -> Tensor:
+    """No activation."""
+    return maps
 
 
 class TopActivations(Metric):
@@ -34,13 +38,20 @@ class TopActivations(Metric):
         self.add_state("values", torch.full((maps, keep), -torch.inf), dist_reduce_fx=None)
         self.add_state("places", torch.full((maps, keep, 3), -1), dist_reduce_fx=None)  # image, row, column
 
-    def update(self, feature_maps: Tensor, images: Tensor) -> None:
-        """``feature_maps`` (N, maps, H, W) of the images numbered ``images`` (N,). No image may come twice."""
-        units = strongest_units(feature_maps)
-        shape = feature_maps.shape[:2]
-        values = feature_maps[units.images, units.maps, units.rows, units.columns].float().view(shape)
-        numbers = images.to(units.rows)[units.images]
-        places = torch.stack([numbers, units.rows, units.columns], 1).view(*shape, 3)
+    def update(self, feature_maps: Tensor, images: Tensor, activation: Callable[[Tensor], Tensor] = as_they_are) -> None:
+        """``feature_maps`` (N, maps, H, W) of the images numbered ``images`` (N,). No image may come twice.
+
+        ``activation`` is still to be applied to the maps; it must never fall. Then the largest value is where the activation is
+        largest, and only maps that come among the strongest need be looked into further.
+        """
+        values = activation(feature_maps.amax((2, 3))).float()
+        near = values >= self.values[:, -1]
+        image, map_ = near.nonzero(as_tuple=True)
+        inside = activation(feature_maps[image, map_]).flatten(1).argmax(1)  # of equal ones the first in row-major order
+        width = feature_maps.shape[3]
+        places = self.places.new_full((*values.shape, 3), -1)
+        places[image, map_] = torch.stack([images.to(image)[image], inside // width, inside % width], 1)
+        values = values.masked_fill(~near, -torch.inf)
         self._merge(torch.cat([self.values, values.T], 1), torch.cat([self.places, places.transpose(0, 1)], 1))
 
     def compute(self) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@ import torch
 import torchvision.transforms.v2.functional as V
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from configs import DataSettings
-from datamodules.augment import _crop, augmented, cutmix, jittered, resized
+from datamodules.augment import _crop, augmented, cutmix, draws, jittered, resized
 
 PLAIN = DataSettings(crop_area=1, flip=False, jitter=0)
 
@@ -24,20 +25,35 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
+def drawn_for(seed: int, epoch: int, index: int) -> NDArray[np.float64]:
+    return draws(1200, seed, epoch)[index]
+
+
+def test_numbers_are_drawn_by_seed_and_epoch_for_each_image() -> None:
+    drawn = draws(50, 3, 5)
+    assert drawn.shape == (50, 12)
+    assert ((drawn >= 0) & (drawn < 1)).all()
+    assert len(np.unique(drawn)) == drawn.size, "none is used twice"
+    draws.cache_clear()
+    assert np.array_equal(drawn, draws(50, 3, 5))
+    for other in (draws(50, 4, 5), draws(50, 3, 6)):
+        assert not (drawn == other).any()
+
+
 def test_same_arguments_same_pixels(image: np.ndarray) -> None:
     settings = DataSettings()
-    first = augmented(image, 40, settings, seed=3, epoch=5, index=7)
+    first = augmented(image, 40, settings, drawn_for(3, 5, 7))
     np.random.seed(0)
     torch.manual_seed(0)
-    assert torch.equal(first, augmented(image, 40, settings, seed=3, epoch=5, index=7))
+    assert torch.equal(first, augmented(image, 40, settings, drawn_for(3, 5, 7)))
     for other in ({"seed": 4}, {"epoch": 6}, {"index": 8}):
-        assert not torch.equal(first, augmented(image, 40, settings, **{"seed": 3, "epoch": 5, "index": 7, **other}))
+        assert not torch.equal(first, augmented(image, 40, settings, drawn_for(**{"seed": 3, "epoch": 5, "index": 7, **other})))
     assert first.shape == (3, 40, 40)
     assert first.dtype == torch.uint8
 
 
 def test_without_augmentation_it_is_the_evaluation_image(image: np.ndarray) -> None:
-    assert torch.equal(augmented(image, 40, PLAIN, 1, 2, 3), resized(image, 40))
+    assert torch.equal(augmented(image, 40, PLAIN, drawn_for(1, 2, 3)), resized(image, 40))
 
 
 def test_evaluation_at_the_stored_size_changes_nothing(image: np.ndarray) -> None:
@@ -53,7 +69,7 @@ def test_half_of_the_images_are_mirrored(image: np.ndarray) -> None:
     straight = resized(image, 40)
     mirrored = 0
     for index in range(200):
-        out = augmented(image, 40, with_(flip=True), 1, 1, index)
+        out = augmented(image, 40, with_(flip=True), drawn_for(1, 1, index))
         mirrored += torch.equal(out, straight.flip(2))
         assert torch.equal(out, straight) or torch.equal(out, straight.flip(2))
     assert 75 <= mirrored <= 125
@@ -61,14 +77,14 @@ def test_half_of_the_images_are_mirrored(image: np.ndarray) -> None:
 
 def test_mirroring_does_not_change_the_crop(image: np.ndarray) -> None:
     for index in range(10):
-        crop = augmented(image, 40, with_(crop_area=0.3), 1, 1, index)
-        maybe_mirrored = augmented(image, 40, with_(crop_area=0.3, flip=True), 1, 1, index)
+        crop = augmented(image, 40, with_(crop_area=0.3), drawn_for(1, 1, index))
+        maybe_mirrored = augmented(image, 40, with_(crop_area=0.3, flip=True), drawn_for(1, 1, index))
         assert torch.equal(crop, maybe_mirrored) or torch.equal(crop.flip(2), maybe_mirrored)
 
 
 def test_jitter_changes_colours_within_bounds() -> None:
     grey = np.full((8, 8, 3), 100, dtype=np.uint8)  # contrast and saturation leave it alone
-    levels = [int(augmented(grey, 8, with_(jitter=0.2), 1, 1, index)[0, 0, 0]) for index in range(300)]
+    levels = [int(augmented(grey, 8, with_(jitter=0.2), drawn_for(1, 1, index))[0, 0, 0]) for index in range(300)]
     assert 80 <= min(levels) < 84
     assert 116 < max(levels) <= 120
 
@@ -127,7 +143,7 @@ def mixed(share: float, seed: int = 1, epoch: int = 2) -> tuple[torch.Tensor, to
     """200 images, each of one colour and one class of its own, mixed."""
     images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1).expand(200, 3, 20, 20).clone()
     targets = torch.eye(200)
-    cutmix(images, targets, share, seed, epoch, list(range(1000, 1200)))
+    cutmix(images, targets, share, draws(1200, seed, epoch)[1000:])
     return images, targets
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from configs import DataSettings, SettingsError
 from datamodules import Shapes, build_datamodule
-from datamodules.augment import augmented, resized
+from datamodules.augment import augmented, draws, resized
 from datamodules.dataset import EpochSampler
 
 
@@ -49,7 +49,7 @@ def test_batches_are_augmented_images_in_the_order_of_the_epoch() -> None:
         assert images.shape == (16, 3, 32, 32)
         assert (images.dtype, targets.dtype) == (torch.uint8, torch.int64)
         for position, index in enumerate(order[16 * k : 16 * k + 16]):
-            expected = augmented(data.image_set.images[index], 32, data.settings, 1, 0, int(index))
+            expected = augmented(data.image_set.images[index], 32, data.settings, draws(len(data.files), 1, 0)[index])
             assert torch.equal(images[position], expected)
             assert targets[position] == data.targets[index]
 

@@ -1,5 +1,7 @@
 """The streaming top K against a scan of everything at once."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +67,15 @@ def test_processes_are_merged_as_if_one_had_seen_all() -> None:
     whole.values = torch.stack([part.values for part in parts])  # what torchmetrics' gathering gives
     whole.places = torch.stack([part.places for part in parts])
     assert as_lists(whole.compute()) == brute_force(maps, numbers, 9)
+
+
+@pytest.mark.parametrize("activation", [torch.relu, torch.tanh])
+def test_an_activation_still_to_come_is_as_good_as_one_applied_before(activation: Callable[[Tensor], Tensor]) -> None:
+    maps = torch.randint(-4, 3, (40, 6, 5, 5), generator=torch.Generator().manual_seed(0)).float()  # many equal values
+    before, after = TopActivations(6, keep=4), TopActivations(6, keep=4)
+    for start in (24, 0, 12, 36):
+        numbers = torch.arange(start, min(start + 12, 40))
+        before.update(activation(maps[numbers]), numbers)
+        after.update(maps[numbers], numbers, activation)
+    for name, found in before.compute().items():
+        assert torch.equal(found, after.compute()[name]), name
