@@ -75,21 +75,22 @@ def _look(network: nn.Sequential, data: Caltech101, folder: Path) -> dict[str, f
 
 
 def _watching(network: nn.Sequential, data: Caltech101, repeats: int) -> list[float]:
-    """Seconds that looking for the strongest activations adds to an epoch's validation."""
-    images, _ = batch(data.image_size)
-    images = images.contiguous(memory_format=torch.channels_last)
+    """Seconds that looking for the strongest activations adds to an epoch's validation, on as many batches of noise."""
+    count = -(-len(data.split.val) // BATCH)
+    batches = [batch(data.image_size)[0].contiguous(memory_format=torch.channels_last) for _ in range(count)]
     evaluated = pooled_first(network.eval())
 
     @torch.no_grad()
     def plain() -> None:
-        evaluated(images)
+        for images in batches:
+            evaluated(images)
 
     @torch.no_grad()
     def watched() -> None:
         with Watch(network, convolution_layers(network)) as watch:
-            watch.show(torch.arange(len(images)))
-            evaluated(images)
+            for number, images in enumerate(batches):
+                watch.show(torch.arange(len(images)) + number * BATCH)
+                evaluated(images)
 
     with_it, without = in_turns([watched, plain], repeats)
-    batches = -(-len(data.split.val) // BATCH)
-    return [batches * (one - other) for one, other in zip(with_it, without, strict=True)]
+    return [one - other for one, other in zip(with_it, without, strict=True)]

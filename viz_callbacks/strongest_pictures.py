@@ -42,7 +42,7 @@ class StrongestPictures(PictureCallback):
     Args:
         folder: where the pictures go: ``<layer>/epoch-001.jpg`` and ``<layer>/evolution.jpg``.
         gallery: the images that are watched.
-        maps: how many maps of each layer, evenly spaced over all of them.
+        maps: how many maps of each layer, evenly spaced over all of them; all where it has fewer.
         epochs: those that the history shows besides the last; only where pictures are made, see ``every_n_epochs``.
         memory_limit: bytes for the largest tensors of a batch of projections.
         when: as for ``PictureCallback``.
@@ -106,7 +106,8 @@ class StrongestPictures(PictureCallback):
 
         for layer, found in self._found.items():
             count = len(found["values"])
-            maps = sorted({round(number * count / self.maps) for number in range(min(self.maps, count))})
+            shown = min(self.maps, count)
+            maps = [round(number * count / shown) for number in range(shown)]
             yield self._picture(layer, list(strongest(network, layer, maps, found, load, self.memory_limit)), count, epoch)
 
     def _picture(self, layer: str, found: list[Strongest], count: int, epoch: int) -> Picture:

@@ -54,6 +54,15 @@ def test_the_strongest_of_the_validation_images_with_names_values_and_pictures(
         assert Image.open(tmp_path / entry["place"] / "evolution.jpg").width > 3 * 64
 
 
+def test_more_maps_than_there_are_shows_all(
+    classifier: Classifier, shapes: ImageDataModule, gallery: Gallery, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    make_trainer(1, [StrongestPictures(tmp_path, gallery, maps=8)]).fit(classifier, shapes)
+    conv1, conv2 = json.loads((tmp_path / "index.json").read_text())["1"]
+    assert [facts["map"] for facts in conv1["maps"]] == [1, 2, 3, 4, 5, 6]
+    assert len({facts["map"] for facts in conv2["maps"]}) == 8
+
+
 def test_history_goes_on_after_an_interruption(
     classifier: Classifier, shapes: ImageDataModule, gallery: Gallery, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
