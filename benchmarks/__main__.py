@@ -76,8 +76,9 @@ def _markdown(rows: list[Row], where: str, repeats: int) -> str:
     lines = [
         "# Benchmarks",
         "",
-        f"`python -m benchmarks --repeats {repeats}`; {where}. Medians of {repeats} turns; the spread is the lowest and the",
-        "highest ratio of a turn.",
+        f"`python -m benchmarks --repeats {repeats}`;",
+        f"{where}.",
+        f"Medians of {repeats} turns; the spread is the lowest and the highest ratio of a turn.",
         "",
         "| what | ours | theirs | unit | ratio (spread) | meaning |",
         "|---|---|---|---|---|---|",
