@@ -3,10 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback
+from torch import nn
 
 from configs import VizSettings
-from datamodules import ImageDataModule
+from configs.command_line import load_settings
+from datamodules import ImageDataModule, build_datamodule
+from lightning_modules.checkpoints import load_network
+from lightning_modules.networks import IMAGE_SIZES
 from viz_callbacks import (
     DeconvolutionPictures,
     DeNetPictures,
@@ -56,3 +61,13 @@ def gallery(data: ImageDataModule) -> Gallery:
     return Gallery(
         part, [data.files[i] for i in watched], lambda numbers: data.normalise(data.images(watched[numbers])), data.denormalise
     )
+
+
+def reopened(run: Path) -> tuple[nn.Sequential, ImageDataModule]:
+    """The last weights of a run in its folder, and its data, ready to look at. Raises SettingsError where either is missing."""
+    settings = load_settings(run / "config.yaml")
+    network, _ = load_network(run / "checkpoints/last.ckpt")
+    data = build_datamodule(settings.data, settings.data.image_size or IMAGE_SIZES[settings.model.name], settings.seed)
+    data.prepare_data()
+    data.setup("fit")
+    return network.to(memory_format=torch.channels_last), data

@@ -20,9 +20,9 @@ from lightning_modules.machine import keep_freed_memory
 from lightning_modules.networks import IMAGE_SIZES
 from looking import gallery
 from viz_callbacks import StrongestPictures
+from viz_callbacks.deconvolution import layers_to
 from viz_callbacks.receptive_field import project_units, receptive_field, strongest_units
 from viz_callbacks.reverse import record
-from viz_callbacks.strongest import layers_to
 
 SIZE = IMAGE_SIZES["alexnet"]
 CAPTUM_MAPS = {"conv1": 96, "conv3": 32, "conv5": 32}  # of 96, 384 and 256; Captum takes about as long for each

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from viz_callbacks.figures import row_sheet, stacked
+from viz_callbacks.sheets import row_sheet, stacked
 
 SIDE = 224
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from viz_callbacks import figures
+from viz_callbacks import figures, sheets
 from viz_callbacks.callbacks import ProbePictures, Probes
 from viz_callbacks.deconvolution import convolution_layers, steps_to
 from viz_callbacks.invariance import Kind, invariance
@@ -55,7 +55,7 @@ class OcclusionPictures(ProbePictures):
                 f"activation: dark is 0, yellow {found.whole[2]:.3g} as in the whole image; probability: dark is 0, yellow 1 "
                 f"({found.whole[0]:.2f} in the whole image)",
             ]
-            sheet = figures.row_sheet(lines, list(tiles.items()), figures.legend(names))
+            sheet = sheets.row_sheet(lines, list(tiles.items()), sheets.legend(names))
             facts = {
                 "side": side,
                 "stride": stride,
@@ -94,7 +94,7 @@ class InvariancePictures(ProbePictures):
             f"Invariance, epoch {epoch}: how features and answer move as the images do",
             "Euclidean distance to the features of the untouched image; what comes into view is grey",
         ]
-        sheet = figures.curves_sheet(lines, titles, rows, self.probes.names)
+        sheet = sheets.curves_sheet(lines, titles, rows, self.probes.names)
         yield Picture("all", sheet, "\n".join(lines), {}, {}, facts)
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule
 from torch import Tensor, nn
 
-from viz_callbacks import figures
+from viz_callbacks import figures, sheets
 from viz_callbacks.deconvolution import convolution_layers, deconvolution, feature_maps
 from viz_callbacks.denet import denet
 from viz_callbacks.figures import Pixels
@@ -56,10 +55,10 @@ class ProbePictures(PictureCallback):
     def pictures(self, steps: list[Step], network: nn.Module, epoch: int) -> Iterator[Picture]:
         """The pictures of one epoch from the recorded forward pass of all probes."""
 
-    def make(self, pl_module: LightningModule, epoch: int) -> Iterator[Picture]:
+    def make(self, network: nn.Module, epoch: int) -> Iterator[Picture]:
         """Run the probes through the network and look at them."""
-        network = getattr(pl_module, self.network)
-        return self.pictures(record(network, self.probes.images.to(pl_module.device)), network, epoch)
+        device = next(network.parameters()).device
+        return self.pictures(record(network, self.probes.images.to(device)), network, epoch)
 
     def heading(self, steps: list[Step], number: int, epoch: int, what: str) -> list[str]:
         """Two lines for the sheet of a probe: what it shows, and what the network takes the image for."""
@@ -120,7 +119,7 @@ class DeconvolutionPictures(ProbePictures):
         ]
         return Picture(
             place,
-            figures.deconvolution_sheet(lines, self.probes.original(number), shown, ranges["maps"], dead, pixels),
+            sheets.deconvolution_sheet(lines, self.probes.original(number), shown, ranges["maps"], dead, pixels),
             "\n".join(lines),
             {"maps": figures.map_sprite(shown, ranges["maps"]), "projection": pixels},
             ranges,
@@ -155,6 +154,6 @@ class DeNetPictures(ProbePictures):
             tiles = {name: figures.signed_picture(value, ranges[name]) for name, value in values.items()}
             lines = self.heading(steps, number, epoch, "DeNet beside Deconvolution")
             lines.append("grey is 0, white " + "; ".join(f"{range_:.3g} ({name})" for name, range_ in ranges.items()))
-            sheet = figures.row_sheet(lines, [("image", self.probes.original(number)), *tiles.items()])
+            sheet = sheets.row_sheet(lines, [("image", self.probes.original(number)), *tiles.items()])
             sprites = {name.lower().replace(",", "").replace(" ", "-"): tile for name, tile in tiles.items()}
             yield Picture(place, sheet, "\n".join(lines), sprites, ranges, {})

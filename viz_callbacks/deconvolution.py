@@ -43,12 +43,37 @@ def steps_to(steps: Sequence[Step], layer: str) -> Sequence[Step]:
         known = ", ".join(convolutions) or "none"
         raise ValueError(f"There is no convolution layer {layer!r}; the network has {known}.{closed}")
     own = next(index for index, step in enumerate(steps) if step.name == layer)
-    for index in range(own + 1, len(steps)):
-        if isinstance(steps[index].layer, ACTIVATIONS):
-            return steps[: index + 1]
-        if not isinstance(steps[index].layer, MAY_COME_BEFORE_ACTIVATION):
+    return steps[: end_of_maps([step.layer for step in steps], own) + 1]
+
+
+def layers_to(network: nn.Module, layer: str) -> nn.Sequential:
+    """Give the layers that compute the feature maps of a convolution layer, as in ``steps_to``, under their dotted names.
+
+    Raises ValueError for an unknown layer.
+    """
+    layers = list(named_layers(network))
+    end = end_of_maps([each for _, each in layers], place_of(layers, layer))
+    below = nn.Sequential()
+    below._modules.update(layers[: end + 1])  # add_module() refuses dots
+    return below
+
+
+def place_of(layers: Sequence[tuple[str, nn.Module]], name: str) -> int:
+    """The place of a layer among a network's. Raises ValueError for an unknown one."""
+    names = [each for each, _ in layers]
+    if name not in names:
+        raise ValueError(f"There is no layer {name!r}; the network has {', '.join(names)}.")
+    return names.index(name)
+
+
+def end_of_maps(layers: Sequence[nn.Module], own: int) -> int:
+    """The place of the activation that makes the feature maps of the layer at ``own``; ``own`` itself where none does."""
+    for place, layer in enumerate(layers[own + 1 :], own + 1):
+        if isinstance(layer, ACTIVATIONS):
+            return place
+        if not isinstance(layer, MAY_COME_BEFORE_ACTIVATION):
             break
-    return steps[: own + 1]
+    return own
 
 
 def feature_maps(steps: Sequence[Step], layer: str) -> Tensor:

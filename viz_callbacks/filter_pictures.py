@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import nn
 
-from viz_callbacks import figures
+from viz_callbacks import figures, sheets
 from viz_callbacks.callbacks import ProbePictures
 from viz_callbacks.deconvolution import convolution_layers
 from viz_callbacks.filters import dead_filters, first_filters, root_mean_squares
@@ -47,7 +47,7 @@ class FilterPictures(ProbePictures):
             lines.append(f"shown: {'channels 1 to 3' if channels > 3 else 'channel 1'} of {channels}")
         yield Picture(
             layer,
-            figures.filter_sheet(lines, [("all on one scale", one_scale), ("each on its own scale", own_scales)], dead),
+            sheets.filter_sheet(lines, [("all on one scale", one_scale), ("each on its own scale", own_scales)], dead),
             "\n".join(lines),
             {"one-scale": figures.colour_sprite(one_scale), "own-scales": figures.colour_sprite(own_scales)},
             {"one-scale": range_},

@@ -70,9 +70,9 @@ class LogNumbers(LookCallback):
         dense = [step.name for step in steps if isinstance(step.layer, nn.Linear)]
         randomise = {weighted[-1], *dense[:1], weighted[0]}
         numbers = ProjectionNumbers(network, self.periods, curve_steps=CURVE_STEPS, randomise=sorted(randomise))
-        pictures = numbers.project(images, targets, outlines.to(device))
+        pictures = numbers.project(steps, targets, outlines.to(device))
         few = slice(CONTROLLED)
-        numbers.control(images[few], targets[few], {name: picture[few] for name, picture in pictures.items()})
+        numbers.control(record(network, images[few]), targets[few], {name: each[few] for name, each in pictures.items()})
         found = numbers.compute()
         for layer in numbers.layers:
             maps = feature_maps(steps, layer)

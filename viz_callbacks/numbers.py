@@ -14,7 +14,7 @@ The pictures are called by the convolution layer that Deconvolution starts from,
     randomised/denet/fc7         how alike the picture stays when all layers from fc7 to the output are randomised
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,9 @@ from viz_callbacks.reverse import Step, record
 
 PERIODS = (2, 4)  # pixels: the strides of ZFNet's and AlexNet's first layer
 
+DeNet = Callable[[Sequence[Step], Tensor], Tensor]
+"""DeNet in one reading: the steps of all layers and a class for each image to pictures (N, C, H, W)."""
+
 
 class ProjectionNumbers:
     """Measures every projection of a network over images that come in batches.
@@ -50,6 +53,7 @@ class ProjectionNumbers:
         classes: DeNet is compared between so many: the true one and others.
         curve_steps: steps of the deletion and insertion curves.
         randomise: the layers (with weights) down to which to randomise; None for each in turn.
+        readings: other readings of DeNet, whose pictures are measured and compared between classes too.
         seed: draws the random weights and vectors.
     """
 
@@ -60,6 +64,7 @@ class ProjectionNumbers:
         classes: int = 3,
         curve_steps: int = 16,
         randomise: Sequence[str] | None = None,
+        readings: Mapping[str, DeNet] | None = None,
         seed: int = 0,
     ) -> None:
         self.network = network
@@ -68,6 +73,7 @@ class ProjectionNumbers:
         self.classes = classes
         self.curve_steps = curve_steps
         self.randomise = randomise
+        self.readings: dict[str, DeNet] = {"denet": denet, **(readings or {})}
         self.seed = seed
         self.measures: dict[str, PerImage] = {}
 
@@ -75,15 +81,16 @@ class ProjectionNumbers:
         """The mean over the images so far, by name; NaN where no image has a value."""
         return {name: float(measure.compute()) for name, measure in self.measures.items()}
 
-    def project(self, images: Tensor, targets: Tensor, outlines: Tensor) -> dict[str, Tensor]:
+    def project(self, steps: Sequence[Step], targets: Tensor, outlines: Tensor) -> dict[str, Tensor]:
         """Make all pictures of a batch, by name (N, C, H, W), and measure them.
 
-        ``images`` (N, C, H, W) as the network takes them, ``targets`` (N,) true classes, ``outlines`` (N, H, W) bool, false
+        ``steps`` of the network from images (N, C, H, W), ``targets`` (N,) true classes, ``outlines`` (N, H, W) bool, false
         everywhere where it is not known.
         """
-        steps = record(self.network, images)
+        images = steps[0].input
         pictures = {layer: deconvolution(steps, layer) for layer in self.layers}
-        pictures |= {"denet": denet(steps, targets), "gradient": gradient(self.network, images, targets)}
+        pictures |= {name: reading(steps, targets) for name, reading in self.readings.items()}
+        pictures["gradient"] = gradient(self.network, images, targets)
         for name, picture in pictures.items():
             for period in self.periods:
                 self._measure(f"grid{period}/{name}", GridEnergy(period), picture)
@@ -93,17 +100,18 @@ class ProjectionNumbers:
         self._measure("inside/chance", AreaInside(), pictures["denet"], outlines)
         return pictures
 
-    def control(self, images: Tensor, targets: Tensor, pictures: dict[str, Tensor]) -> None:
+    def control(self, steps: Sequence[Step], targets: Tensor, pictures: dict[str, Tensor]) -> None:
         """Measure what the ``pictures`` of a batch, made by ``project``, owe to classes and weights, and the answer to them.
 
-        ``images`` and ``targets`` as for ``project``.
+        ``steps`` and ``targets`` as for ``project``.
         """
+        images = steps[0].input
         for name in (self.layers[-1], "denet"):
             words = (self.network, images, targets, pictures[name], self.curve_steps)
             self._measure(f"deletion/{name}", Deletion(), deletion_curve(*words))
             self._measure(f"insertion/{name}", Insertion(), insertion_curve(*words))
-        steps = record(self.network, images)
-        self._measure("likeness/denet", Likeness(), self._of_classes(steps, targets, pictures["denet"]))
+        for name, reading in self.readings.items():
+            self._measure(f"likeness/{name}", Likeness(), self._of_classes(reading, steps, targets, pictures[name]))
         generator = torch.Generator().manual_seed(self.seed)
         starts = torch.randn(self.classes, *steps[-1].output.shape, generator=generator).to(images)
         from_starts = [project_vector(steps, F.normalize(start, dim=1)) for start in starts]
@@ -121,13 +129,13 @@ class ProjectionNumbers:
                 if reached:
                     self._measure(f"randomised/{last}/{layer}", RankCorrelation(), pictures[last], deconvolution(steps, last))
         if self.randomise is None or layer in self.randomise:  # the last: all weights are random
-            self._measure("likeness/random_weights", Likeness(), self._of_classes(steps, targets, picture))
+            self._measure("likeness/random_weights", Likeness(), self._of_classes(denet, steps, targets, picture))
 
-    def _of_classes(self, steps: list[Step], targets: Tensor, of_targets: Tensor) -> Tensor:
+    def _of_classes(self, reading: DeNet, steps: Sequence[Step], targets: Tensor, of_targets: Tensor) -> Tensor:
         """DeNet for the true class of each image and for others, evenly spaced after it: (N, K, C, H, W)."""
         count = steps[-1].output.shape[1]
         others = [(targets + number * count // self.classes) % count for number in range(1, self.classes)]
-        return torch.stack([of_targets, *(denet(steps, classes) for classes in others)], 1)
+        return torch.stack([of_targets, *(reading(steps, classes) for classes in others)], 1)
 
     def _measure(self, name: str, measure: PerImage, *words: Tensor) -> None:
         self.measures.setdefault(name, measure).update(*words)

@@ -20,7 +20,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from viz_callbacks import figures
 from viz_callbacks.figures import Pixels
@@ -79,7 +79,7 @@ class PictureCallback(LookCallback):
         self.first_ranges: dict[str, float] = {}
 
     @abstractmethod
-    def make(self, pl_module: LightningModule, epoch: int) -> Iterable[Picture]:
+    def make(self, network: nn.Module, epoch: int) -> Iterable[Picture]:
         """The pictures of one epoch (from 1). Called in inference mode."""
 
     def after(self, epoch: int) -> None:
@@ -103,15 +103,22 @@ class PictureCallback(LookCallback):
         if not (self.is_due(trainer) and trainer.is_global_zero):
             return
         started = time.monotonic()
-        epoch = trainer.current_epoch + 1
+        made = self.look(getattr(pl_module, self.network), trainer.current_epoch + 1)
+        for logger in trainer.loggers:
+            self._send(logger, made)
+        pl_module.log(f"seconds/{self.name}", time.monotonic() - started, logger=False, rank_zero_only=True)
+
+    def look(self, network: nn.Module, epoch: int) -> list[tuple[Picture, Path]]:
+        """Make the pictures of a network and put them on disk under this epoch (from 1); each with its sheet's file.
+
+        This is what the callback does after an epoch; with a trained network it needs no Trainer.
+        """
         with torch.inference_mode():
-            made = list(self.make(pl_module, epoch))
+            made = list(self.make(network, epoch))
         files = [self._save(picture, epoch) for picture in made]
         self._write_index(made, epoch)
         self.after(epoch)
-        for logger in trainer.loggers:
-            self._send(logger, made, files)
-        pl_module.log(f"seconds/{self.name}", time.monotonic() - started, logger=False, rank_zero_only=True)
+        return list(zip(made, files, strict=True))
 
     def range(self, key: str, values: Tensor) -> float:
         """The range of a picture: of these values or, with ``fixed_scale``, as it was when it was first not empty."""
@@ -149,18 +156,15 @@ class PictureCallback(LookCallback):
         partial.write_text(json.dumps(index, indent=1))
         partial.replace(file)
 
-    def _send(self, logger: Any, pictures: list[Picture], files: list[Path]) -> None:
+    def _send(self, logger: Any, made: list[tuple[Picture, Path]]) -> None:
         ranges = {
-            f"range/{self.name}/{picture.place}/{name}": value for picture in pictures for name, value in picture.ranges.items()
+            f"range/{self.name}/{picture.place}/{name}": value for picture, _ in made for name, value in picture.ranges.items()
         }
         if not isinstance(logger, WandbLogger):
             logger.log_metrics(ranges)
             return
         import wandb
 
-        images = {
-            f"{self.name}/{picture.place}": wandb.Image(str(file), caption=picture.caption)
-            for picture, file in zip(pictures, files, strict=True)
-        }
+        images = {f"{self.name}/{picture.place}": wandb.Image(str(file), caption=picture.caption) for picture, file in made}
         # Not committed: they join the row of this epoch's metrics, so that the dashboard can step through them by epoch.
         logger.experiment.log({**images, **ranges}, commit=False)

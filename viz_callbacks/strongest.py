@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from viz_callbacks.deconvolution import ACTIVATIONS, MAY_COME_BEFORE_ACTIVATION
+from viz_callbacks.deconvolution import end_of_maps, layers_to, place_of
 from viz_callbacks.receptive_field import MEMORY_LIMIT, Units, project_units, receptive_field
 from viz_callbacks.reverse import as_evaluating, named_layers, record
 from viz_callbacks.top_activations import TopActivations
@@ -116,37 +116,10 @@ def strongest(
         first = last
 
 
-def layers_to(network: nn.Module, layer: str) -> nn.Sequential:
-    """The layers that compute the feature maps of a convolution layer, the first to its activation, under their dotted names.
-
-    Raises ValueError for an unknown layer.
-    """
-    last, has_activation = _last_before_activation(network, layer)
-    below = nn.Sequential()
-    below._modules.update(list(named_layers(network))[: last + 1 + has_activation])  # add_module() refuses dots
-    return below
-
-
-def _last_before_activation(network: nn.Module, layer: str) -> tuple[int, bool]:
-    """The place, among the network's layers, of that whose output arrives at a convolution layer's activation, if there is one.
-
-    Where there is none, it is the layer itself. Raises ValueError for an unknown layer.
-    """
-    layers = list(named_layers(network))
-    names = [name for name, _ in layers]
-    if layer not in names:
-        raise ValueError(f"There is no layer {layer!r}; the network has {', '.join(names)}.")
-    own = names.index(layer)
-    for last, (_, following) in enumerate(layers[own + 1 :], own):
-        if isinstance(following, ACTIVATIONS):
-            return last, True
-        if not isinstance(following, MAY_COME_BEFORE_ACTIVATION):
-            break
-    return own, False
-
-
 def _before_activation(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
     """The module whose output is what arrives at a convolution layer's activation, and that activation (or none)."""
-    layers = [each for _, each in named_layers(network)]
-    last, has_activation = _last_before_activation(network, layer)
-    return layers[last], as_evaluating(layers[last + 1]) if has_activation else nn.Identity()
+    named = list(named_layers(network))
+    layers = [each for _, each in named]
+    own = place_of(named, layer)
+    end = end_of_maps(layers, own)
+    return (layers[end - 1], as_evaluating(layers[end])) if end > own else (layers[own], nn.Identity())

@@ -12,7 +12,7 @@ from lightning import LightningModule, Trainer
 from PIL import Image
 from torch import Tensor, nn
 
-from viz_callbacks import figures
+from viz_callbacks import figures, sheets
 from viz_callbacks.deconvolution import convolution_layers
 from viz_callbacks.figures import Pixels
 from viz_callbacks.pictures import Picture, PictureCallback
@@ -97,12 +97,12 @@ class StrongestPictures(PictureCallback):
             self._found = {layer: metric.compute() for layer, metric in self._watch.found.items()}
             self._watch = None
 
-    def make(self, pl_module: LightningModule, epoch: int) -> Iterator[Picture]:
-        """One picture for each layer."""
-        network: nn.Module = getattr(pl_module, self.network)
+    def make(self, network: nn.Module, epoch: int) -> Iterator[Picture]:
+        """One picture for each layer, of what the validation before has found."""
+        device = next(network.parameters()).device
 
         def load(numbers: Sequence[int]) -> Tensor:
-            return self.gallery.load(numbers).to(pl_module.device)
+            return self.gallery.load(numbers).to(device)
 
         for layer, found in self._found.items():
             count = len(found["values"])
@@ -130,7 +130,7 @@ class StrongestPictures(PictureCallback):
                 for each in found
             ]
         }
-        return Picture(layer, figures.nine_sheet(lines, blocks), "\n".join(lines), sprites, ranges, facts)
+        return Picture(layer, sheets.nine_sheet(lines, blocks), "\n".join(lines), sprites, ranges, facts)
 
     def after(self, epoch: int) -> None:
         """Draw the history anew from what is on disk: an interrupted run goes on with it."""
@@ -152,5 +152,5 @@ class StrongestPictures(PictureCallback):
             f"{layer}: the projection of each map's strongest activation, over the epochs",
             "below: the image it comes from; another one means another subject, not another filter",
         ]
-        strip = figures.strip_sheet(lines, [(f"map {number}", cells) for number, cells in rows.items()])
+        strip = sheets.strip_sheet(lines, [(f"map {number}", cells) for number, cells in rows.items()])
         strip.save(self.folder / layer / "evolution.jpg", quality=88, subsampling=0)

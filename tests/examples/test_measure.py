@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from examples.measure import Comparison, Interval, comparisons
+from configs import DataSettings
+from datamodules import build_datamodule
+from examples.measure import Comparison, Interval, calibration, comparisons, places, tested_by_all
 
 LAST = "conv5"
 
@@ -51,3 +53,29 @@ def test_each_claim_is_judged_in_the_direction_that_the_report_states() -> None:
         assert verdicts[f"AlexNet: {measure}"] == "holds"
         assert verdicts[f"ZFNet: {measure}"] == "does not hold"
     assert "gradient" not in " ".join(verdicts)
+
+
+def test_images_are_those_that_no_run_was_trained_on() -> None:
+    runs = []
+    for seed in (1, 2):
+        settings = DataSettings(name="shapes", images_per_class=10, test_fraction=0.5, train_sizes=[], seed=seed)
+        data = build_datamodule(settings, 67, seed=1)
+        data.prepare_data()
+        data.setup("fit")
+        runs.append(data)
+    files = tested_by_all(runs, per_class=2)
+    assert len(files) > 8
+    for data in runs:
+        assert not {data.files[i] for part in (data.split.train, data.split.val) for i in part} & set(files)
+        assert [data.files[i] for i in places(data, files)] == files
+    classes = [file.split("/")[0] for file in files]
+    assert max(classes.count(name) for name in classes) <= 2
+
+
+def test_a_stronger_grid_on_photographs_gives_a_larger_number() -> None:
+    torch.manual_seed(0)
+    found = calibration(torch.randint(0, 200, (4, 3, 128, 128), dtype=torch.uint8))
+    for by_strength in found.values():
+        means = [float(values.log().mean()) for values in by_strength.values()]
+        assert means == sorted(means)
+        assert abs(means[0]) < 0.5 < means[-1]

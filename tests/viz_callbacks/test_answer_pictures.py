@@ -13,7 +13,7 @@ from PIL import Image
 from datamodules import ImageDataModule
 from lightning_modules import Classifier
 from looking import probes_of
-from viz_callbacks import InvariancePictures, OcclusionPictures, figures
+from viz_callbacks import InvariancePictures, OcclusionPictures, figures, sheets
 from viz_callbacks.answer_pictures import amounts_for
 from viz_callbacks.invariance import invariance
 from viz_callbacks.occlusion import occlusion
@@ -59,7 +59,7 @@ def test_fields_keep_their_places_and_colours() -> None:
 def test_labels_and_their_legend_share_colours() -> None:
     colours = figures.label_colours(torch.tensor([[0, 1], [2, 0]]))
     assert (colours[0, 0] == colours[1, 1]).all()
-    legend = np.asarray(figures.legend(["one", "two", "three"])).reshape(-1, 3)
+    legend = np.asarray(sheets.legend(["one", "two", "three"])).reshape(-1, 3)
     for colour in colours.reshape(-1, 3):
         assert (legend == colour).all(1).any()
 

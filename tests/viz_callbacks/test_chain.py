@@ -133,9 +133,9 @@ def test_callbacks_look_at_it(tmp_path: Path) -> None:
     learner, images = Learner(), torch.randn(2, 3, 43, 43)
     pictures = torch.zeros(2, 3, 43, 43, dtype=torch.uint8)
     probes = Probes(["a.jpg", "b.jpg"], images, pictures, torch.tensor([0, 4]), list("abcde"), ["", ""])
-    made = list(DeconvolutionPictures(tmp_path, probes).make(learner, 1))
+    made = list(DeconvolutionPictures(tmp_path, probes).make(learner.network, 1))
     assert [picture.place for picture in made] == ["a/conv1", "b/conv1", "a/conv2", "b/conv2"]
-    assert [picture.place for picture in DeNetPictures(tmp_path, probes).make(learner, 1)] == ["a", "b"]
+    assert [picture.place for picture in DeNetPictures(tmp_path, probes).make(learner.network, 1)] == ["a", "b"]
 
 
 def test_the_strongest_images_are_found_while_it_evaluates() -> None:

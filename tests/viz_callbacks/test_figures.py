@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from viz_callbacks import figures
+from viz_callbacks import figures, sheets
 
 
 def test_range_is_the_percentile_of_the_absolute_values() -> None:
@@ -57,7 +57,7 @@ def test_silent_on_one_image_and_dead_on_all() -> None:
 def test_maps_are_shown_at_about_the_same_size(side: int, tile: int) -> None:
     maps = torch.rand(12, side, side)
     original = np.zeros((99, 99, 3), np.uint8)
-    sheet = figures.deconvolution_sheet(["title"], original, maps, 1.0, [False] * 12, original)
+    sheet = sheets.deconvolution_sheet(["title"], original, maps, 1.0, [False] * 12, original)
     grid_width = 10 * (tile + figures.GAP) - figures.GAP
     assert sheet.width == 12 + grid_width + 16 + 3 * 107 - 8 + 12
 
@@ -67,17 +67,17 @@ def test_a_map_with_nothing_to_show_says_so() -> None:
     maps[1] = 0
     maps[2] = 0
     original = np.full((99, 99, 3), 77, np.uint8)
-    pixels = np.asarray(figures.deconvolution_sheet(["t"], original, maps, 1.0, [False, True, False], original))
+    pixels = np.asarray(sheets.deconvolution_sheet(["t"], original, maps, 1.0, [False, True, False], original))
     top = 12 + 20 + 6 + 2
-    assert tuple(pixels[top, 12 + 54 + 2]) == figures.DEAD
-    assert tuple(pixels[top, 12 + 2 * 54 + 2]) == figures.SILENT
+    assert tuple(pixels[top, 12 + 54 + 2]) == sheets.DEAD
+    assert tuple(pixels[top, 12 + 2 * 54 + 2]) == sheets.SILENT
     tile = pixels[top : top + 48, 12 + 54 + 2 : 12 + 54 + 50]
-    assert (tile == figures.INK).all(axis=2).any(), "the word is written on it"
+    assert (tile == sheets.INK).all(axis=2).any(), "the word is written on it"
     assert (pixels == 77).all(axis=2).sum() >= 5 * 99 * 99, "image, projection and three channels"
 
 
 def test_average_down_keeps_the_mean() -> None:
     maps = torch.rand(1, 110, 110)
-    small = figures._sized(figures.grey_levels(maps, 1.0))
+    small = figures.sized(figures.grey_levels(maps, 1.0))
     assert small.shape == (1, 55, 55)
     assert abs(float(small.mean()) - float(figures.grey_levels(maps, 1.0).mean())) < 0.5

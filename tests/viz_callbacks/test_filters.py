@@ -17,7 +17,7 @@ from configs import VizSettings
 from datamodules import ImageDataModule
 from lightning_modules import Classifier
 from looking import looks, probes_of
-from viz_callbacks import FilterPictures, Probes, figures
+from viz_callbacks import FilterPictures, Probes, figures, sheets
 from viz_callbacks.filters import dead_filters, first_filters, root_mean_squares
 from viz_callbacks.reverse import record
 
@@ -113,7 +113,7 @@ def test_a_training_leaves_a_picture_of_the_filters_with_facts(
 def test_on_the_sheet_each_filter_is_at_its_place_and_the_dead_are_framed() -> None:
     pictures = np.random.default_rng(0).integers(0, 180, (26, 11, 11, 3), dtype=np.uint8)
     dead = [k in (0, 14, 25) for k in range(26)]
-    sheet = np.asarray(figures.filter_sheet(["a", "b"], [("one", pictures), ("two", 255 - pictures)], dead))
+    sheet = np.asarray(sheets.filter_sheet(["a", "b"], [("one", pictures), ("two", 255 - pictures)], dead))
     gap, side = 6, 55
     top, left = 12 + 2 * 20 + 6 + 18 + gap, 12 + gap
     for block, start in ((pictures, left), (255 - pictures, left + 12 * (side + gap) - gap + 2 * gap + 16)):
@@ -126,7 +126,7 @@ def test_on_the_sheet_each_filter_is_at_its_place_and_the_dead_are_framed() -> N
                 sheet[row : row + side, column - gap : column],
                 sheet[row : row + side, column + side : column + side + gap],
             ]
-            assert all((edge == figures.DEAD).all() for edge in beside) == dead[k]
+            assert all((edge == sheets.DEAD).all() for edge in beside) == dead[k]
 
 
 @pytest.mark.parametrize(("channels", "words"), [(1, "white is"), (2, "channel 1 of 2"), (4, "channels 1 to 3 of 4")])

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -30,11 +32,12 @@ def batch(shapes: ImageDataModule) -> Batch:
     return shapes.normalise(found.images), found.targets, found.outlines
 
 
-def measured(network: nn.Sequential, batch: Batch, size: int = 8, **more: int) -> dict[str, float]:
+def measured(network: nn.Sequential, batch: Batch, size: int = 8, **more: Any) -> dict[str, float]:
     numbers = ProjectionNumbers(network, curve_steps=3, **more)
     with torch.inference_mode():
         for images, targets, outlines in zip(*(each.split(size) for each in batch), strict=True):
-            numbers.control(images, targets, numbers.project(images, targets, outlines))
+            steps = record(network, images)
+            numbers.control(steps, targets, numbers.project(steps, targets, outlines))
     return numbers.compute()
 
 
@@ -52,6 +55,21 @@ def test_names_say_what_is_measured(batch: Batch) -> None:
     classes = [denet(steps, (targets + shift) % 8) for shift in (0, 2, 5)]  # evenly spaced over 8 classes
     assert found["likeness/denet"] == pytest.approx(float(Likeness()(torch.stack(classes, 1))), rel=1e-4)
     assert {name.split("/")[1] for name in found if name.startswith("grid")} == {"conv1", "conv2", "denet", "gradient"}
+
+
+def test_other_readings_of_denet_are_measured_beside_it(batch: Batch) -> None:
+    network = small_network()
+    images, targets, _ = batch
+    without_bias = partial(denet, subtract_bias=False)
+    found = measured(network, batch, readings={"without_bias": without_bias})
+    steps = record(network, images)
+    assert found["detail/without_bias"] == pytest.approx(
+        float(Detail()(without_bias(steps, targets), images)), rel=1e-4, abs=1e-6
+    )
+    classes = [without_bias(steps, (targets + shift) % 8) for shift in (0, 2, 5)]
+    assert found["likeness/without_bias"] == pytest.approx(float(Likeness()(torch.stack(classes, 1))), rel=1e-4)
+    plain = measured(network, batch)
+    assert {name: found[name] for name in plain} == plain
 
 
 def test_what_is_randomised_from_the_output_down(batch: Batch) -> None:

@@ -10,10 +10,10 @@ from small_network import small_network
 from torch import Tensor, nn
 
 from lightning_modules.layers import pooled_first
-from viz_callbacks.deconvolution import deconvolution, feature_maps, steps_to, strongest_activation
+from viz_callbacks.deconvolution import deconvolution, feature_maps, layers_to, steps_to, strongest_activation
 from viz_callbacks.receptive_field import receptive_field
 from viz_callbacks.reverse import named_layers, record
-from viz_callbacks.strongest import Strongest, Watch, layers_to, strongest
+from viz_callbacks.strongest import Strongest, Watch, strongest
 
 LAYERS = ["conv1", "conv2"]
 

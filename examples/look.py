@@ -1,0 +1,105 @@
+"""Look into trained networks once more: all pictures of the probes at the last weights, and the networks side by side.
+
+python examples/look.py runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --out results/look
+
+For each run its first filters, Deconvolution, DeNet, occlusion and invariance, as the callbacks make them, and
+``classes.jpg``: DeNet of each probe for its own and for other classes, with and without subtracting the biases. For all runs
+together ``categories.jpg``: Deconvolution and DeNet of each probe, network beside network.
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from looking import probes_of, reopened
+from viz_callbacks import (
+    DeconvolutionPictures,
+    DeNetPictures,
+    FilterPictures,
+    InvariancePictures,
+    OcclusionPictures,
+    Probes,
+)
+from viz_callbacks.deconvolution import convolution_layers, deconvolution
+from viz_callbacks.denet import denet
+from viz_callbacks.figures import Pixels, robust_range, signed_picture
+from viz_callbacks.measures import Likeness
+from viz_callbacks.reverse import record
+from viz_callbacks.sheets import row_sheet, stacked
+
+KINDS = {
+    "filters": FilterPictures,
+    "deconvolution": DeconvolutionPictures,
+    "denet": DeNetPictures,
+    "occlusion": OcclusionPictures,
+    "invariance": InvariancePictures,
+}
+CLASSES = 3  # DeNet is shown for so many of each probe
+
+
+def side_by_side(names: Sequence[str], networks: Sequence[nn.Module], probes: Probes) -> Image.Image:
+    """A row for each probe: the image, then Deconvolution of the last convolution layer and DeNet by each network."""
+    pictures: dict[str, Tensor] = {}
+    for name, network in zip(names, networks, strict=True):
+        steps = record(network, probes.images)
+        last = convolution_layers(network)[-1]
+        pictures |= {f"{name}: {last}": deconvolution(steps, last), f"{name}: DeNet": denet(steps, probes.targets)}
+    return _table("Deconvolution of the last convolution layer and DeNet of the true class", probes, pictures)
+
+
+def of_classes(name: str, network: nn.Module, probes: Probes) -> Image.Image:
+    """A row for each probe: the image, then DeNet for the true class and for others, the biases subtracted or not."""
+    steps = record(network, probes.images)
+    count = len(probes.class_names)
+    pictures, heading = {}, f"{name}: DeNet of the true class and of others"
+    for subtract_bias, words in ((True, ""), (False, ", no bias")):
+        made = []
+        for number in range(CLASSES):
+            classes = (probes.targets + number * count // CLASSES) % count
+            made.append(denet(steps, classes, subtract_bias=subtract_bias))
+            pictures[("true class" if number == 0 else f"{number * count // CLASSES} classes on") + words] = made[-1]
+        heading += f"; cosine between them{words}: {float(Likeness()(torch.stack(made, 1))):.2f}"
+    return _table(heading, probes, pictures)
+
+
+def _table(heading: str, probes: Probes, pictures: dict[str, Tensor]) -> Image.Image:
+    """Pictures (P, 3, H, W) by name, a row for each probe, each on its own scale."""
+    rows = []
+    for number, name in enumerate(probes.names):
+        tiles: list[tuple[str, Pixels]] = [(name.replace("image_", ""), probes.original(number))]
+        tiles += [(what, signed_picture(each[number], robust_range(each[number]))) for what, each in pictures.items()]
+        rows.append(row_sheet([heading] if number == 0 else [], tiles))
+    return stacked(rows)
+
+
+def main() -> None:
+    """Read the command line and write the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--probes", nargs="*", default=[], help="files or classes [default: the data set's own eight]")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    words = parser.parse_args()
+    networks = []
+    for run in words.runs:
+        network, data = reopened(run)
+        networks.append(network)
+        probes = probes_of(data, words.probes)
+        with (run / "metrics.csv").open() as rows:
+            epoch = max(int(row["epoch"]) for row in csv.DictReader(rows))
+        for kind, callback in KINDS.items():
+            callback(words.out / run.name / kind, probes).look(network, epoch)
+        with torch.inference_mode():
+            of_classes(run.name, network, probes).save(words.out / run.name / "classes.jpg", quality=88)
+        print(f"Written: {words.out / run.name}")
+    with torch.inference_mode():
+        side_by_side([run.name for run in words.runs], networks, probes).save(words.out / "categories.jpg", quality=88)
+    print(f"Written: {words.out / 'categories.jpg'}")
+
+
+if __name__ == "__main__":
+    main()
