@@ -45,11 +45,12 @@ CLASSES = 3  # DeNet is shown for so many of each probe
 def side_by_side(names: Sequence[str], networks: Sequence[nn.Module], probes: Probes) -> Image.Image:
     """A row for each probe: the image, then Deconvolution of the last convolution layer and DeNet by each network."""
     pictures: dict[str, Tensor] = {}
-    for name, network in zip(names, networks, strict=True):
+    for number, network in enumerate(networks, 1):
         steps = record(network, probes.images)
         last = convolution_layers(network)[-1]
-        pictures |= {f"{name}: {last}": deconvolution(steps, last), f"{name}: DeNet": denet(steps, probes.targets)}
-    return _table("Deconvolution of the last convolution layer and DeNet of the true class", probes, pictures)
+        pictures |= {f"{number}: {last}": deconvolution(steps, last), f"{number}: DeNet": denet(steps, probes.targets)}
+    key = ", ".join(f"{number} is {name}" for number, name in enumerate(names, 1))
+    return _table(["Deconvolution of the last convolution layer and DeNet of the true class", key], probes, pictures)
 
 
 def of_classes(name: str, network: nn.Module, probes: Probes) -> Image.Image:
@@ -64,16 +65,16 @@ def of_classes(name: str, network: nn.Module, probes: Probes) -> Image.Image:
             made.append(denet(steps, classes, subtract_bias=subtract_bias))
             pictures[("true class" if number == 0 else f"{number * count // CLASSES} classes on") + words] = made[-1]
         heading += f"; cosine between them{words}: {float(Likeness()(torch.stack(made, 1))):.2f}"
-    return _table(heading, probes, pictures)
+    return _table([heading], probes, pictures)
 
 
-def _table(heading: str, probes: Probes, pictures: dict[str, Tensor]) -> Image.Image:
+def _table(heading: list[str], probes: Probes, pictures: dict[str, Tensor]) -> Image.Image:
     """Pictures (P, 3, H, W) by name, a row for each probe, each on its own scale."""
     rows = []
     for number, name in enumerate(probes.names):
         tiles: list[tuple[str, Pixels]] = [(name.replace("image_", ""), probes.original(number))]
         tiles += [(what, signed_picture(each[number], robust_range(each[number]))) for what, each in pictures.items()]
-        rows.append(row_sheet([heading] if number == 0 else [], tiles))
+        rows.append(row_sheet(heading if number == 0 else [], tiles))
     return stacked(rows)
 
 

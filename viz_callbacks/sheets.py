@@ -77,14 +77,14 @@ def strip_sheet(lines: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[P
     made = []
     for label, cells in rows:
         tiles = [(Image.fromarray(thumbnail(picture)), above, below) for picture, above, below in cells]
-        row = Image.new("RGB", (90 + len(tiles) * (THUMB + 10), THUMB + 34), PAPER)
+        row = Image.new("RGB", (90 + len(tiles) * (THUMB + 10), THUMB + 42), PAPER)
         draw = ImageDraw.Draw(row)
         draw.text((0, 16 + THUMB // 2), label, INK, _font(12), anchor="lm")
         for number, (tile, above, below) in enumerate(tiles):
             left = 90 + number * (THUMB + 10)
             draw.text((left, 1), above, INK, _font(11))
             row.paste(tile, (left, 16))
-            draw.text((left, 18 + THUMB), below, INK, _font(9))
+            draw.text((left, 18 + THUMB), below, INK, _font(9), spacing=1)
         made.append(row)
     return _sheet(lines, stacked(made))
 

@@ -147,7 +147,8 @@ class StrongestPictures(PictureCallback):
                 file = self.folder / entry["sprites"][f"map-{facts['map']}-projections"]
                 with Image.open(file) as sprite:
                     first = np.asarray(sprite.convert("RGB"))[:, : sprite.height]
-                rows.setdefault(facts["map"], []).append((first, f"epoch {epoch}", facts["images"][0].replace("image_", "")))
+                name = facts["images"][0].rsplit(".", 1)[0].replace("image_", "").replace("/", "\n")
+                rows.setdefault(facts["map"], []).append((first, f"epoch {epoch}", name))
         lines = [
             f"{layer}: the projection of each map's strongest activation, over the epochs",
             "below: the image it comes from; another one means another subject, not another filter",
