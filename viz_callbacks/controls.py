@@ -6,13 +6,16 @@ away, or bring them, in the order of a picture: if they matter, the class's prob
 """
 
 import copy
+import itertools
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.reverse import named_layers, record
+from viz_callbacks.reverse import as_evaluating, named_layers
+
+AT_ONCE = 32  # images that the network answers together
 
 
 def randomised(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
@@ -78,11 +81,13 @@ def _exchange(network: nn.Module, old: Tensor, new: Tensor, targets: Tensor, pic
     order = pictures.double().square().sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
     numbers = torch.arange(order.shape[1], device=order.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(1, order, numbers).view(len(old), 1, *old.shape[2:])
-    curve = []
-    for step in range(steps + 1):
-        images = torch.where(rank < round(step * order.shape[1] / steps), new, old)
-        answers = record(network, images)[-1].output.float().softmax(1)
-        curve.append(answers.gather(1, targets[:, None])[:, 0])
+    variants = (torch.where(rank < round(step * order.shape[1] / steps), new, old) for step in range(steps + 1))
+    answering = as_evaluating(network)
+    curve: list[Tensor] = []  # (N,) each
+    with torch.no_grad(), torch.autocast(old.device.type, enabled=False):
+        while images := list(itertools.islice(variants, max(1, AT_ONCE // len(old)))):
+            probabilities = answering(torch.cat(images)).float().softmax(1)
+            curve += probabilities.gather(1, targets.repeat(len(images))[:, None]).view(len(images), -1)
     return torch.stack(curve, 1)
 
 

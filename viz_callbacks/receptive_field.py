@@ -18,13 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.reverse import Step, padding_of, reverse_of, walk_back
+from viz_callbacks.reverse import FEW_CHANNELS, Step, interleaved, padding_of, reverse_of, walk_back
 
 POINTWISE = (
     nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.LocalResponseNorm, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity
 )  # fmt: skip
 MEMORY_LIMIT = 1 << 30  # bytes
-FEW_CHANNELS = 16  # as many float32 as a vector register holds; libraries waste the rest on fewer
 
 Places = tuple[Tensor, Tensor]  # the first row and the first column of each window, (B,) of int64
 Part = tuple[slice, slice]  # rows and columns
@@ -193,24 +192,8 @@ def _transposed(layer: nn.Conv2d, value: Tensor) -> Tensor:
     if value.shape[2:] == (1, 1):  # a single place: a sum of filters
         return (value.flatten(1) @ layer.weight.flatten(1)).view(-1, *layer.weight.shape[1:])
     if layer.in_channels < FEW_CHANNELS:
-        return _interleaved(layer, value)
+        return interleaved(layer, value)
     return F.conv_transpose2d(value, layer.weight, None, layer.stride)
-
-
-def _interleaved(layer: nn.Conv2d, value: Tensor) -> Tensor:
-    """The transposed convolution as an ordinary one with stride 1: four times as fast for AlexNet's conv1.
-
-    Of the pixels that come out, those whose rows and columns leave the same rests when divided by the stride are a convolution
-    of the values with every stride-th weight. Each of these grids is a channel here; interleaved they are the picture.
-    """
-    (down, across), (maps, channels, height, width) = layer.stride, layer.weight.shape
-    rows, columns = -(-height // down), -(-width // across)
-    filters = F.pad(layer.weight, (0, columns * across - width, 0, rows * down - height))
-    filters = filters.view(maps, channels, rows, down, columns, across).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
-    grids = F.conv2d(value, filters.reshape(-1, maps, rows, columns), padding=(rows - 1, columns - 1))
-    grids = grids.view(len(grids), channels, down, across, *grids.shape[2:])
-    picture = grids.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
-    return picture[:, :, : (value.shape[2] - 1) * down + height, : (value.shape[3] - 1) * across + width]
 
 
 def _only_inside(value: Tensor, places: Places, shape: Sequence[int]) -> Tensor:

@@ -49,6 +49,8 @@ class Step:
     switches: Tensor | None = None
 
 
+FEW_CHANNELS = 16  # as many float32 as a vector register holds; libraries waste the rest on fewer
+
 Reverse = Callable[[Step, Tensor], Tensor]
 """A layer's way back: the step and a value shaped like its output give a value shaped like its input."""
 
@@ -154,10 +156,29 @@ def transposed_filters(step: Step, value: Tensor) -> Tensor:
         raise ValueError(f"The convolution {step.name!r} has padding_mode {conv.padding_mode!r}; only 'zeros' has a reverse.")
     (top, bottom), (left, right) = padding_of(conv)
     images, channels, height, width = step.input.shape
+    if channels < FEW_CHANNELS and conv.groups == 1 and conv.dilation == (1, 1):
+        whole = interleaved(conv, value)
+        return F.pad(whole, (-left, left + width - whole.shape[3], -top, top + height - whole.shape[2]))
     padded = (images, channels, height + bottom - top, width + right - left)
     # The ignore: torch.nn.grad has no types.
     back: Tensor = conv2d_input(padded, conv.weight, value, conv.stride, (top, left), conv.dilation, conv.groups)  # type: ignore[no-untyped-call]
     return back[..., :height, :width]
+
+
+def interleaved(layer: nn.Conv2d, value: Tensor) -> Tensor:
+    """The transposed convolution as an ordinary one with stride 1: four times as fast for AlexNet's conv1.
+
+    Of the pixels that come out, those whose rows and columns leave the same rests when divided by the stride are a convolution
+    of the values with every stride-th weight. Each of these grids is a channel here; interleaved they are the picture.
+    """
+    (down, across), (maps, channels, height, width) = layer.stride, layer.weight.shape
+    rows, columns = -(-height // down), -(-width // across)
+    filters = F.pad(layer.weight, (0, columns * across - width, 0, rows * down - height))
+    filters = filters.view(maps, channels, rows, down, columns, across).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
+    grids = F.conv2d(value, filters.reshape(-1, maps, rows, columns), padding=(rows - 1, columns - 1))
+    grids = grids.view(len(grids), channels, down, across, *grids.shape[2:])
+    picture = grids.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+    return picture[:, :, : (value.shape[2] - 1) * down + height, : (value.shape[3] - 1) * across + width]
 
 
 def padding_of(conv: nn.Conv2d) -> list[tuple[int, int]]:
