@@ -10,9 +10,11 @@ from viz_callbacks.deconvolution import (
     deconvolution,
     feature_maps,
     one_map,
+    steps_to,
     strongest_activation,
     whole_layer,
 )
+from viz_callbacks.receptive_field import project_units, strongest_units
 from viz_callbacks.reverse import named_layers, record, walk_back
 
 
@@ -241,3 +243,20 @@ def test_starts_and_projections_work_in_inference_mode(network: nn.Sequential, i
     with torch.inference_mode():
         steps = record(network, images)
         assert all(torch.equal(deconvolution(steps, "6", s), e) for s, e in zip(starts, expected, strict=True))
+
+
+@pytest.mark.parametrize("layer", ["0", "6"])
+def test_bfloat16_shows_the_same_picture(network: nn.Sequential, images: Tensor, layer: str) -> None:
+    expected = deconvolution(record(network, images), layer)
+    steps = record(network.to(torch.bfloat16), images.to(torch.bfloat16))
+    found = deconvolution(steps, layer)
+    assert found.dtype == torch.bfloat16
+    assert float(torch.cosine_similarity(found.float().flatten(1), expected.flatten(1)).min()) > 0.98
+    units = strongest_units(feature_maps(steps, layer))
+    assert project_units(steps_to(steps, layer), units).dtype == torch.bfloat16
+
+
+def test_a_batch_is_its_images_one_by_one(network: nn.Sequential, images: Tensor) -> None:
+    together = deconvolution(record(network, images), "6")
+    for number, image in enumerate(images):
+        assert_near(deconvolution(record(network, image[None]), "6")[0], together[number])
