@@ -1,5 +1,6 @@
 """Train AlexNet or ZFNet and look inside at every epoch: ``python train.py model=alexnet``; ``--help`` shows every setting."""
 
+import os
 import shlex
 import sys
 import time
@@ -11,7 +12,10 @@ from configs.run_folder import new_folder, open_run
 
 
 def main(arguments: list[str]) -> int:
-    """Run one training. Returns the exit status: 0 done, 1 diverged, 2 a mistake in the settings, 130 interrupted."""
+    """Run one training. Returns the exit status: 0 done, 1 diverged, 2 a mistake in the settings, 130 interrupted.
+
+    Under W&B's agent a diverged run ends with 0: the agent would give up its sweep after a few that don't.
+    """
     if {"-h", "--help"} & set(arguments):
         print(help_text())
         return 0
@@ -121,7 +125,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         if not diverged:
             save_confusion(model.confusion_matrix, data.class_names, folder, title)
         print(final_words(figures, record.rows, folder, finish_logger(logger, figures)))
-    return 1 if diverged else 0
+    return 1 if diverged and "WANDB_SWEEP_ID" not in os.environ else 0
 
 
 if __name__ == "__main__":

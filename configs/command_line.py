@@ -41,7 +41,8 @@ def parse(arguments: list[str]) -> Settings:
             name = groups.get(group, DEFAULT_PRESETS[group])
             config = _merge(config, _load(_preset(group, name)), f"{group}={name}")
     for key, value in dotted:
-        _check_key(key)
+        if not value.startswith("{"):  # several settings of a group at once: optim={'lr': 0.1}
+            _check_key(key)
         word = f"{key}={value}"
         config = _merge(config, OmegaConf.from_dotlist([f"{key}={'null' if value == 'None' else value}"]), word)
     settings = typing.cast(Settings, OmegaConf.to_object(config))

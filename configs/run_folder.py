@@ -1,5 +1,6 @@
 """Where a run lives on disk, and how a later run finds it to go on from there."""
 
+import csv
 import os
 import re
 from dataclasses import asdict
@@ -99,3 +100,9 @@ def new_folder(settings: Settings) -> Path:
             raise SettingsError(f"runs={settings.runs}: {problem.strerror}; name a folder that can be written") from problem
     os.environ[FOLDER_VARIABLE] = str(folder)
     return folder
+
+
+def read_rows(file: Path) -> list[dict[str, float]]:
+    """The rows of a ``metrics.csv``; cells that are empty are left out."""
+    with file.open(newline="") as stream:
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]

@@ -8,7 +8,6 @@ together ``categories.jpg``: Deconvolution and DeNet of each probe, network besi
 """
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from configs.run_folder import read_rows
 from looking import probes_of, reopened
 from viz_callbacks import (
     DeconvolutionPictures,
@@ -90,8 +90,7 @@ def main() -> None:
         network, data = reopened(run)
         networks.append(network)
         probes = probes_of(data, words.probes)
-        with (run / "metrics.csv").open() as rows:
-            epoch = max(int(row["epoch"]) for row in csv.DictReader(rows))
+        epoch = int(read_rows(run / "metrics.csv")[-1]["epoch"])
         for kind, callback in KINDS.items():
             callback(words.out / run.name / kind, probes).look(network, epoch)
         with torch.inference_mode():

@@ -124,11 +124,5 @@ def write_rows(rows: list[Row], file: Path) -> None:
     os.replace(partial, file)
 
 
-def read_rows(file: Path) -> list[Row]:
-    """The rows of a ``metrics.csv``; cells that are empty are left out."""
-    with file.open(newline="") as stream:
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
-
-
 def _number(value: Tensor | float) -> float:
     return float(f"{float(value):.6g}")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs.run_folder import read_rows
 from lightning_modules import load_network
 from lightning_modules.checkpoints import read_checkpoint
-from lightning_modules.record import read_rows
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.batch_size=8", "logger=none",
@@ -207,6 +207,14 @@ def test_too_high_a_rate_stops_at_once_and_is_marked(tmp_path: Path) -> None:
     assert "Stopped: the training diverged, loss" in output
     assert "Traceback" not in output
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["diverged"] is True
+
+
+def test_under_a_wandb_agent_a_diverged_run_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    words = ("logger=none", f"runs={tmp_path}", "name=run", "optim={'lr': 1000, 'clip': 0}", "optim.warmup_epochs=0")
+    status, output = run(*SMALL, *words)
+    assert status == 0, output
+    assert "Stopped: the training diverged, loss" in output
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 import train
 from configs import OptimSettings
+from configs.run_folder import read_rows
 from datamodules import ImageDataModule
 from lightning_modules import Classifier
 from lightning_modules.filter_clipping import FilterClipping, clip_filters
-from lightning_modules.record import RunRecord, read_rows
+from lightning_modules.record import RunRecord
 
 
 def plain_rms(one_filter: Tensor) -> float:

@@ -12,6 +12,7 @@ from PIL import Image
 from small_network import small_network
 
 from configs import OptimSettings
+from configs.run_folder import read_rows
 from datamodules import ImageDataModule
 from lightning_modules import Classifier
 from lightning_modules.record import (
@@ -20,7 +21,6 @@ from lightning_modules.record import (
     StopOnDivergence,
     duration,
     epoch_line,
-    read_rows,
     write_rows,
 )
 from lightning_modules.report import final_words, summary

@@ -1,0 +1,95 @@
+"""Run a W&B sweep file with no server and no account: ``python sweep.py sweeps/lr.yaml``; ``--help`` shows what else there is.
+
+The same file works with ``wandb sweep FILE`` and ``wandb agent ID``. Here Optuna searches, its study is a database beside the
+runs, and the same command goes on after any interruption: finished trials stay, a training that was cut off goes on from its
+last epoch. The runs appear in W&B as a group of that name; that group is no W&B sweep object.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from configs import SettingsError
+from trials.report import results, table, write
+from trials.runner import Runner
+from trials.study import Study
+from trials.sweep_file import read_sweep, safe_name
+
+
+def main(arguments: list[str]) -> int:
+    """Run a sweep. Returns the exit status: 0 done, 1 trials failed, 2 a mistake in file or words, 130 interrupted."""
+    parser = argparse.ArgumentParser(prog="sweep.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="a W&B sweep file, such as sweeps/lr.yaml")
+    parser.add_argument("words", nargs="*", help="further settings for each training, such as logger=none")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at a time [default: 1]")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed trials once more")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds the sweep's folder [default: runs]")
+    parser.add_argument(
+        "--storage", help="a database that several machines share, by its SQLAlchemy URL [default: beside the runs]"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the search, for random and bayes [default: 0]")
+    options = parser.parse_intermixed_args(arguments)
+    if options.jobs < 1:
+        parser.error("--jobs must be 1 or more")
+    try:
+        return run(options)
+    except SettingsError as mistake:
+        print(f"sweep.py: {mistake}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read the file, run its trials, show what came out. Returns the exit status."""
+    console = Console()
+    sweep = read_sweep(options.file)
+    folder: Path = options.runs / safe_name(sweep.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = Study(sweep, folder, options.storage, options.seed)
+    adopted = study.take_up(options.retry_failed)
+    runner = Runner(study, folder, options.jobs, tuple(options.words))
+    metric = sweep.metric.name
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(sweep.name, total=study.planned, completed=len(study.finished()), best="")
+
+        def report(trial: FrozenTrial) -> None:
+            best = study.best()
+            words = "" if best is None else f"best {metric} {best.value:.4g} (trial {best.number})"
+            bar.update(task, completed=len(study.finished()), total=study.planned, best=words)
+            console.print(f"{_sentence(trial, sweep.varied, metric)}; {len(study.finished())} of {study.planned}; {words}")
+
+        try:
+            runner.run(adopted, report)
+        except KeyboardInterrupt:
+            runner.interrupt()
+            console.print(f"\nInterrupted; go on with: python sweep.py {options.file}")
+            return 130
+    found = results(study)
+    console.print(table(study, found))
+    for file in write(study, found, folder):
+        console.print(f"Written: {file}", soft_wrap=True)
+    failed = [each for each in found if each.state == "failed"]
+    if failed:
+        console.print(f"{len(failed)} failed; run them once more with: python sweep.py {options.file} --retry-failed")
+    return 1 if failed else 0
+
+
+def _sentence(trial: FrozenTrial, varied: list[str], metric: str) -> str:
+    """How a trial ended, in words."""
+    values = trial.user_attrs.get("values", {})
+    what = " ".join(f"{key}={values.get(key)}" for key in varied)
+    for state in ("diverged", "stopped", "failed"):
+        if state in trial.user_attrs:
+            return f"trial {trial.number} ({what}): {state}: {trial.user_attrs[state]}"
+    return f"trial {trial.number} ({what}): {metric} {trial.value:.4g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,182 @@
+"""``python sweep.py``: sweeps of a stand-in training in real processes, killed and continued; and one of train.py itself."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+import sweep as door
+from trials.runner import Runner
+from trials.study import Study
+from trials.sweep_file import read_sweep
+
+ROOT = Path(__file__).parents[1]
+STAND_IN = str(ROOT / "tests/trials/stand_in_training.py")
+
+
+def written(folder: Path, parameters: dict[str, Any], **others: Any) -> Path:
+    """A sweep of the stand-in over these parameters."""
+    file = folder / "sweep.yaml"
+    entries = {key: entry if isinstance(entry, dict) else {"values": entry} for key, entry in parameters.items()}
+    content = {
+        "program": STAND_IN, "name": "tried", "method": "grid", "metric": {"name": "val/accuracy", "goal": "maximize"},
+        "parameters": entries, "command": ["${interpreter}", "${program}", "${args_no_hyphens}"],
+    }  # fmt: skip
+    file.write_text(yaml.safe_dump(content | others, sort_keys=False))
+    return file
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "tried/trials.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def starts(folder: Path) -> dict[str, list[str]]:
+    """How many epochs each training had behind it at each of its starts."""
+    return {file.parent.name: file.read_text().split() for file in sorted((folder / "tried").glob("trial-*/starts"))}
+
+
+def test_a_grid_runs_once_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path, {"lr": [0.1, 0.5, 2.0], "model": ["a", "b"]})
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    rows = table(tmp_path)
+    assert [(row["lr"], row["model"]) for row in rows] == [(lr, model) for lr in ("0.1", "0.5", "2.0") for model in "ab"]
+    assert [row["ended"] for row in rows] == ["finished"] * 4 + ["diverged"] * 2
+    assert [float(row["val/accuracy"]) for row in rows[:4]] == pytest.approx([0.1, 0.1, 0.5, 0.5])
+    said = capsys.readouterr().out
+    assert "diverged: loss inf in epoch 2" in said
+    assert "best val/accuracy 0.5" in said
+    for name in ("lr.png", "curves.png", "importance.png"):
+        assert Image.open(tmp_path / "tried" / name).width > 300
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 0, "a second start"
+    assert all(epochs == ["0"] for epochs in starts(tmp_path).values()), "repeats nothing"
+    assert len(starts(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("orphaned", [False, True], ids=["with-its-training", "training-lives-on"])
+def test_killed_with_signal_9_it_goes_on_where_it_was(tmp_path: Path, orphaned: bool) -> None:
+    file = written(tmp_path, {"lr": [0.1, 0.2, 0.3], "epochs": {"value": 4}, "pace": {"value": 0.7}})
+    command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    second = tmp_path / "tried/trial-001"
+    wait_for(lambda: (second / "metrics.csv").exists())
+    wait_for(lambda: trial_process(tmp_path, 1) is not None)
+    process.kill()
+    process.wait()
+    if not orphaned:
+        os.kill(trial_process(tmp_path, 1) or 0, signal.SIGKILL)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    rows = table(tmp_path)
+    assert [row["ended"] for row in rows] == ["finished"] * 3, done.stdout
+    assert sorted(float(row["val/accuracy"]) for row in rows) == pytest.approx([0.1, 0.2, 0.3])
+    epochs = starts(tmp_path)
+    assert epochs["trial-000"] == ["0"], "what had finished stays"
+    if orphaned:
+        assert epochs["trial-001"] == ["0"], "what still runs is waited for"
+    else:
+        assert len(epochs["trial-001"]) == 2
+        assert int(epochs["trial-001"][1]) >= 1, "what was cut off goes on from its last epoch"
+
+
+def trial_process(folder: Path, number: int) -> int | None:
+    study = Study(read_sweep(folder / "sweep.yaml"), folder / "tried")
+    found = [trial.user_attrs.get("pid") for trial in study.trials if trial.number == number]
+    return found[0] if found else None
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.05)
+
+
+def test_failed_trials_say_why_and_are_retried_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path, {"lr": [0.1, 0.2], "crash": [False, True]})
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "failed: out of luck" in said
+    assert "--retry-failed" in said
+    assert [row["ended"] for row in table(tmp_path)] == ["finished", "failed", "finished", "failed"]
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 1, "not by itself"
+    (tmp_path / "tried/mended").touch()
+    assert door.main([str(file), "--runs", str(tmp_path), "--retry-failed"]) == 0
+    assert [row["ended"] for row in table(tmp_path)] == ["finished"] * 4
+    assert [len(each) for each in starts(tmp_path).values()] == [1] * 4
+
+
+def test_hopeless_trials_are_stopped_early(tmp_path: Path) -> None:
+    hyperband = {"type": "hyperband", "min_iter": 1, "eta": 3}
+    parameters = {"lr": [0.9, 0.1], "epochs": {"value": 20}, "pace": {"value": 0.15}}
+    file = written(tmp_path, parameters, early_terminate=hyperband)
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    good, bad = table(tmp_path)
+    assert (good["ended"], good["epochs"]) == ("finished", "20")
+    assert bad["ended"] == "stopped"
+    assert 1 <= int(bad["epochs"]) < 20
+
+
+def test_jobs_run_beside_each_other(tmp_path: Path) -> None:
+    file = written(tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4], "pace": {"value": 0.3}})
+    folder = tmp_path / "tried"
+    folder.mkdir()
+    runner = Runner(Study(read_sweep(file), folder), folder, jobs=2, seconds=0.05)
+    others: list[int] = []
+    runner.run([], lambda trial: others.append(len(runner.running)))
+    assert len(others) == 4
+    assert max(others) == 1, "one other was running when a trial ended"
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_a_search_ends_at_its_cap_and_goes_on_with_other_draws(tmp_path: Path, method: str) -> None:
+    parameters = {"lr": {"distribution": "log_uniform_values", "min": 0.001, "max": 0.9}, "epochs": {"value": 1}}
+    for cap in (2, 4):
+        folder = written(tmp_path, parameters, method=method, run_cap=cap)
+        assert door.main([str(folder), "--runs", str(tmp_path)]) == 0
+        assert len(table(tmp_path)) == cap
+    assert len({row["lr"] for row in table(tmp_path)}) == 4
+
+
+def test_a_target_ends_the_search(tmp_path: Path) -> None:
+    metric = {"name": "val/accuracy", "goal": "maximize", "target": 0.15}
+    file = written(tmp_path, {"lr": [0.1, 0.2, 0.3]}, metric=metric)
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    assert [row["lr"] for row in table(tmp_path)] == ["0.1", "0.2"]
+
+
+def test_mistakes_end_with_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main([str(tmp_path / "none.yaml")]) == 2
+    assert "can't be read" in capsys.readouterr().err
+    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 1}})
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    written(tmp_path, {"lr": [0.2], "epochs": {"value": 1}})
+    capsys.readouterr()
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 2
+    assert "has changed since" in capsys.readouterr().err
+
+
+def test_trials_of_train_py_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    small = {
+        "data": "shapes", "data.images_per_class": 10, "data.batch_size": 16, "data.image_size": 67, "data.train_sizes": [67],
+        "trainer.max_epochs": 1, "viz.every_n_epochs": 0, "viz.answers": False, "logger": "none", "optim.clip": 0,
+        "optim.name": "sgd", "optim.warmup_epochs": 0,
+    }  # fmt: skip
+    parameters = {key: {"value": value} for key, value in small.items()} | {
+        "optim": {"parameters": {"lr": {"values": [0.001, 1e5]}}}
+    }
+    file = written(tmp_path, parameters, program="train.py", early_terminate={"type": "hyperband", "min_iter": 3})
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    fine, wild = table(tmp_path)
+    assert fine["ended"] == "finished"
+    assert 0 <= float(fine["val/accuracy"]) <= 1
+    assert wild["ended"] == "diverged"
+    assert "batch" in wild["remark"]

@@ -1,0 +1,127 @@
+"""Sweep files: what is read from them, what is refused and on which line, and the project's own."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+from configs import SettingsError
+from configs.command_line import parse
+from trials.command import trial_command
+from trials.parameters import Choice
+from trials.sweep_file import read_sweep
+
+OWN = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "sweep.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    sweep = read_sweep(
+        written(
+            tmp_path,
+            """
+program: train.py
+name: all of it
+method: bayes
+run_cap: 7
+metric: {name: val/loss, goal: minimize, target: 0.1}
+parameters:
+  seed: {value: 3}
+  optim:
+    parameters:
+      lr: {distribution: log_uniform_values, min: 0.001, max: 0.1}
+early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3}
+""",
+        )
+    )
+    assert (sweep.name, sweep.method, sweep.run_cap, sweep.hyperband) == ("all of it", "bayes", 7, (3, 3))
+    assert (sweep.metric.name, sweep.metric.maximize, sweep.metric.target) == ("val/loss", False, 0.1)
+    assert list(sweep.parameters) == ["seed", "optim.lr"]
+    assert sweep.varied == ["optim.lr"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("method: grid\nparameters:\n  a: {value: 1}\nscheduler: {}\n", 4, "scheduler: not known here"),
+        ("method: guess\nparameters: {a: {value: 1}}\n", 1, "guess is not one of grid, random, bayes"),
+        ("method: random\nparameters:\n  a: {min: 0, max: 3}\n", 1, "add run_cap"),
+        ("method: grid\nparameters:\n  b: {value: 1}\n  a: {min: 0.0, max: 3.0}\n", 4, "a grid needs values"),
+        ("method: grid\nparameters:\n  a: 3\n", 3, "write value: or values:"),
+        (
+            "method: grid\nparameters:\n  a: {value: 1}\nearly_terminate:\n  type: hyperband\n  strict: true\n",
+            6,
+            "strict: not done here",
+        ),
+        ("method: grid\nmetric:\n  name: x\n  goal: higher\nparameters: {a: {value: 1}}\n", 4, "minimize, maximize"),
+        ("parameters: {a: {value: 1}}\n", 1, "method is missing"),
+    ],
+)
+def test_mistakes_are_refused_with_their_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+    with pytest.raises(SettingsError, match=f"line {line}: .*{words}"):
+        read_sweep(written(tmp_path, text))
+
+
+def test_what_is_no_yaml_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not valid YAML") as caught:
+        read_sweep(written(tmp_path, "method: [grid\nx: {"))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SettingsError, match="can't be read: No such file"):
+        read_sweep(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    "macro",
+    [
+        "args",
+        "args_no_hyphens",
+        "args_no_equals",
+        "args_no_boolean_flags",
+        "args_json",
+        "args_append_hydra",
+        "args_override_hydra",
+    ],
+)
+def test_commands_are_those_of_wandbs_own_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, macro: str) -> None:
+    monkeypatch.setenv("WHERE", "there")
+    command = ["${env}", "${interpreter}", "${program}", f"${{{macro}}}", "--at=${envvar:WHERE}"]
+    text = yaml.safe_dump({"program": "train.py", "method": "grid", "parameters": {"a": {"value": 1}}, "command": command})
+    values = {"optim.lr": 1e-5, "model": "zfnet", "data.flip": True, "viz.answers": False, "data.image_size": None}
+    found = trial_command(read_sweep(written(tmp_path, text)), values, tmp_path)
+    theirs = create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})
+    last = create_sweep_command(["--at=${envvar:WHERE}"])
+    assert found == ["/usr/bin/env", sys.executable, "train.py", *theirs[macro], *last]
+
+
+def test_arguments_may_come_in_a_file_and_unknown_macros_are_refused(tmp_path: Path) -> None:
+    text = "method: grid\nparameters: {a: {value: 1}}\ncommand: ['${program}', %s]\n"
+    (_, file) = trial_command(read_sweep(written(tmp_path, text % "'${args_json_file}'")), {"a": 1}, tmp_path / "x")
+    assert yaml.safe_load(Path(file).read_text()) == {"a": 1}
+    for macro, words in (("${unheard}", "not known"), ("${envvar:UNSET_HERE}", "is not set")):
+        with pytest.raises(SettingsError, match=words):
+            trial_command(read_sweep(written(tmp_path, text % f"'{macro}'")), {"a": 1}, tmp_path)
+
+
+@pytest.mark.parametrize("file", OWN, ids=[file.stem for file in OWN])
+def test_the_projects_own_sweeps_can_be_run(file: Path, tmp_path: Path) -> None:
+    sweep = read_sweep(file)
+    first = {key: own.values[0] for key, own in sweep.parameters.items() if isinstance(own, Choice)}
+    assert first.keys() == sweep.parameters.keys()
+    env, _, program, *words = trial_command(sweep, first, tmp_path)
+    assert (os.path.basename(env), program) == ("env", "train.py")
+    parse(words)  # train.py understands each word
+    for key, own in sweep.parameters.items():
+        assert isinstance(own, Choice)
+        for value in own.values:
+            parse([f"{key}={value}"])
+    head = file.read_text().split("program:")[0]
+    assert f"python sweep.py sweeps/{file.name}" in head
+    assert f"wandb sweep sweeps/{file.name}" in head

@@ -1,0 +1,54 @@
+"""The command of a trial, from a sweep file's ``command`` and its macros, word for word as W&B's agent writes them."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs import SettingsError
+from trials.sweep_file import Sweep
+
+
+def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list[str]:
+    """The words that start a trial with these values; ``folder`` takes the file of ``${args_json_file}``.
+
+    ``${interpreter}`` is the Python that runs this, where the agent takes the first ``python`` of the PATH.
+
+    Raises:
+        SettingsError: a macro that isn't known, or an environment variable that isn't set.
+    """
+    pairs = [f"{key}={value}" for key, value in values.items()]
+    macros = {
+        "${env}": ["/usr/bin/env"] if os.name == "posix" else [],
+        "${interpreter}": [sys.executable],
+        "${program}": [sweep.program],
+        "${args}": [f"--{pair}" for pair in pairs],
+        "${args_no_hyphens}": pairs,
+        "${args_no_equals}": [word for key, value in values.items() for word in (f"--{key}", str(value))],
+        "${args_no_boolean_flags}": [
+            f"--{key}" if value is True else f"--{key}={value}" for key, value in values.items() if value is not False
+        ],
+        "${args_append_hydra}": [f"+{pair}" for pair in pairs],
+        "${args_override_hydra}": [f"++{pair}" for pair in pairs],
+        "${args_json}": [json.dumps(dict(values))],
+        "${args_json_file}": [str(folder / "arguments.json")],
+    }
+    if "${args_json_file}" in sweep.command:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "arguments.json").write_text(json.dumps(dict(values)))
+    words = []
+    for part in sweep.command:
+        words += macros[part] if part in macros else [re.sub(r"\$\{([^}]*)\}", lambda macro: _variable(sweep, macro[1]), part)]
+    return words
+
+
+def _variable(sweep: Sweep, macro: str) -> str:
+    kind, _, name = macro.partition(":")
+    if kind != "envvar":
+        raise SettingsError(f"{sweep.file}: command: ${{{macro}}} is not known here")
+    if name not in os.environ:
+        raise SettingsError(f"{sweep.file}: command: the environment variable {name} is not set")
+    return os.environ[name]

@@ -1,0 +1,160 @@
+"""Which trials there were and which comes next: an Optuna study in a database.
+
+A trial is enqueued or drawn, then running, then complete (with the best value of the metric), pruned (stopped early, or its
+loss diverged: then ``diverged`` says when) or failed. Its user attributes hold what Optuna doesn't: the ``values`` passed on,
+the ``folder`` of its run, and the ``host``, ``pid`` and ``born`` of its process, by which a later start finds out whether it
+still runs. A trial that was interrupted is enqueued anew with the same folder, from where its training goes on; ``again``
+names the one that it repeats.
+"""
+
+import itertools
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil  # type: ignore[import-untyped]  # psutil ships no types
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from configs import SettingsError
+from trials.parameters import Choice
+from trials.sweep_file import Sweep
+
+
+class Study:
+    """The trials of a sweep, kept in a database beside the runs, or in one that several machines share.
+
+    Raises:
+        SettingsError: the database is that of another sweep, or can't be reached.
+    """
+
+    def __init__(self, sweep: Sweep, folder: Path, storage: str | None = None, seed: int = 0) -> None:
+        logging.getLogger("optuna").setLevel(logging.WARNING)
+        self.sweep = sweep
+        try:
+            database = optuna.storages.RDBStorage(storage or f"sqlite:///{(folder / 'study.db').absolute()}")
+            self.optuna = optuna.create_study(
+                storage=database,
+                study_name=sweep.name,
+                direction="maximize" if sweep.metric.maximize else "minimize",
+                pruner=self._pruner(),
+                load_if_exists=True,
+            )
+        except Exception as problem:  # SQLAlchemy's many, and Optuna's own
+            raise SettingsError(f"the study's database: {str(problem).splitlines()[0]}") from problem
+        before = self.optuna.user_attrs.get("definition")
+        if before is not None and before != _searched(sweep):
+            raise SettingsError(
+                f"{sweep.file} has changed since the trials of {sweep.name!r} in {folder} began: undo that, or change its name"
+            )
+        self.optuna.set_user_attr("definition", _searched(sweep))
+        drawn = len(self.trials)  # a sampler that began at the same seed again would draw the same again
+        if sweep.method == "bayes":
+            self.optuna.sampler = optuna.samplers.TPESampler(seed=seed + drawn, constant_liar=True)
+        else:
+            self.optuna.sampler = optuna.samplers.RandomSampler(seed=seed + drawn)
+        if sweep.method == "grid":
+            self._enqueue_grid()
+
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        if self.sweep.hyperband is None:
+            return optuna.pruners.NopPruner()
+        first, factor = self.sweep.hyperband
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
+
+    def _enqueue_grid(self) -> None:
+        varied = {key: own for key, own in self.sweep.parameters.items() if isinstance(own, Choice) and len(own.values) > 1}
+        there = [_parameters(trial) for trial in self.trials]
+        for numbers in itertools.product(*(range(len(own.values)) for own in varied.values())):
+            combination = dict(zip(varied, numbers, strict=True))
+            if combination not in there:
+                self.optuna.enqueue_trial(combination)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials so far, without those that were repeated later."""
+        found = self.optuna.get_trials(deepcopy=False)
+        repeated = {trial.user_attrs.get("again") for trial in found}
+        return [trial for trial in found if trial.number not in repeated]
+
+    @property
+    def planned(self) -> int:
+        """How many trials there will be."""
+        cap = self.sweep.run_cap
+        return len(self.trials) if self.sweep.method == "grid" and cap is None else cap or len(self.trials)
+
+    def finished(self) -> list[FrozenTrial]:
+        """The trials that have come to an end of any kind."""
+        return [trial for trial in self.trials if trial.state.is_finished()]
+
+    def best(self) -> FrozenTrial | None:
+        """The complete trial with the best value."""
+        done = [trial for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+        sign = 1 if self.sweep.metric.maximize else -1
+        return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+    def next_trial(self) -> Trial | None:
+        """The trial to start now, with its ``values``; None when there is none left."""
+        states = [trial.state for trial in self.trials]
+        begun = sum(state != TrialState.WAITING for state in states)
+        waiting = TrialState.WAITING in states
+        cap = self.sweep.run_cap
+        if self._target_reached() or (cap is not None and begun >= cap) or (self.sweep.method == "grid" and not waiting):
+            return None
+        trial = self.optuna.ask()
+        values = {key: own.suggest(trial, key) for key, own in self.sweep.parameters.items()}
+        trial.set_user_attr("values", values)
+        return trial
+
+    def take_up(self, retry_failed: bool) -> list[FrozenTrial]:
+        """Enqueue again what was interrupted on this machine and, if asked, what failed.
+
+        Returns the trials whose trainings still run, or have finished with nobody watching.
+        """
+        unwatched = []
+        for trial in self.trials:
+            attributes = trial.user_attrs
+            if trial.state == TrialState.RUNNING and attributes.get("host", socket.gethostname()) == socket.gethostname():
+                finished = (Path(attributes.get("folder", "nowhere")) / "summary.json").exists()
+                if finished or process_of(trial) is not None:
+                    unwatched.append(trial)
+                    continue
+                self.optuna.tell(trial.number, state=TrialState.FAIL)
+                self._again(trial, attributes.get("folder"))
+            elif trial.state == TrialState.FAIL and retry_failed:
+                self._again(trial, None)
+        return unwatched
+
+    def _again(self, trial: FrozenTrial, folder: str | None) -> None:
+        attributes: dict[str, Any] = {"again": trial.number}
+        if folder is not None:
+            attributes["folder"] = folder
+        self.optuna.enqueue_trial(_parameters(trial), attributes)
+
+    def _target_reached(self) -> bool:
+        target, best = self.sweep.metric.target, self.best()
+        if target is None or best is None or best.value is None:
+            return False
+        return best.value >= target if self.sweep.metric.maximize else best.value <= target
+
+
+def process_of(trial: FrozenTrial) -> psutil.Process | None:
+    """The process of a running trial on this machine, None where it has ended."""
+    try:
+        process = psutil.Process(trial.user_attrs["pid"])
+        same = abs(process.create_time() - trial.user_attrs["born"]) < 1  # process numbers are used again
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (KeyError, psutil.NoSuchProcess):
+        return None
+
+
+def _parameters(trial: FrozenTrial) -> dict[str, Any]:
+    """What the search has chosen for a trial, which for one that waits is still to be handed out."""
+    fixed: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return dict(trial.params or fixed)
+
+
+def _searched(sweep: Sweep) -> dict[str, Any]:
+    """What must stay the same for a study to go on."""
+    return {key: sweep.definition.get(key) for key in ("program", "method", "metric", "parameters", "command")}
