@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -52,7 +53,8 @@ def results(study: Study) -> list[Result]:
         seen = [row[metric.name] for row in rows if metric.name in row]
         best = (max if metric.maximize else min)(seen, default=None)
         values = {key: trial.user_attrs.get("values", {}).get(key) for key in study.sweep.varied}
-        found.append(Result(trial.number, *_ending(trial)[:1], values, rows, best, _ending(trial)[1]))
+        state, remark = _ending(trial)
+        found.append(Result(trial.number, state, values, rows, best, remark))
     return found
 
 
@@ -99,10 +101,9 @@ def write(study: Study, found: Sequence[Result], folder: Path) -> list[Path]:
 
 def _axis(study: Study, found: Sequence[Result]) -> str | None:
     """The parameter to draw over: the one that took the most different numbers."""
-    taken = {
-        key: {each.values[key] for each in found if _is_number(each.values[key])} for key in study.sweep.varied
-    }  # fmt: skip
-    key = max(taken, key=lambda key: len(taken[key]), default=None)
+    varied = study.sweep.varied
+    taken = {key: {each.values[key] for each in found if _is_number(each.values[key])} for key in varied}
+    key = max(varied, key=lambda key: len(taken[key]), default=None)
     return key if key is not None and len(taken[key]) > 1 else None
 
 
@@ -133,6 +134,8 @@ def _over(study: Study, found: Sequence[Result], key: str, file: Path) -> Path:
                 if each.diverged:  # at the upper edge for a loss, the lower one for a share
                     edge = 0.97 - 0.05 * number if axes is panels[1] or not metric.maximize else 0.03 + 0.05 * number
                     axes.plot([each.values[key]], [edge], "x", color=colour, ms=9, mew=2, transform=axes.get_xaxis_transform())
+        if axes is panels[1]:
+            _wide(axes)
         axes.set_xlabel(key)
         axes.set_title(title + (" (crosses: diverged)" if any(each.diverged for each in found) else ""), fontsize=10)
         axes.grid(alpha=0.3)
@@ -151,12 +154,21 @@ def _curves(study: Study, found: Sequence[Result], file: Path) -> Path:
             label = " ".join(str(value) for value in each.values.values()) + (" diverged" if each.diverged else "")
             colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
             axes.plot(*zip(*points, strict=True) if points else ([], []), style, color=colour, marker=".", label=label)
+        if name.endswith("loss"):
+            _wide(axes)
         axes.set_xlabel("epoch")
         axes.set_title(name, fontsize=10)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=110)
     return file
+
+
+def _wide(axes: Axes) -> None:
+    """A logarithmic axis for values that span more than a factor of 20, as losses do before they diverge."""
+    values = [y for line in axes.lines if line.get_marker() != "x" for y in np.asarray(line.get_ydata()) if y > 0]
+    if values and max(values) > 20 * min(values):
+        axes.set_yscale("log")
 
 
 def _importance(study: Study, file: Path) -> Path:
