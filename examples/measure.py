@@ -72,7 +72,7 @@ class Comparison:
         return "holds" if self.difference.low > 0 else "does not hold" if self.difference.high < 0 else "not decided"
 
 
-def tested_by_all(runs: Sequence[ImageDataModule], per_class: int) -> list[str]:
+def unseen_by_all(runs: Sequence[ImageDataModule], per_class: int) -> list[str]:
     """The first images of each class, in the order of their files, that are test images of every run."""
     first = runs[0]
     files = set.intersection(*({data.files[i] for i in data.split.test} for data in runs))
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for measures.json and measures.md")
     words = parser.parse_args()
     opened = [reopened(run) for run in words.runs]
-    files = tested_by_all([data for _, data in opened], words.per_class)
+    files = unseen_by_all([data for _, data in opened], words.per_class)
     photographs = [data.images(places(data, files)) for _, data in opened]
     if not all(torch.equal(photographs[0], others) for others in photographs[1:]):
         parser.error("the runs' images differ: compare runs on one data set, with the same data.image_size")

@@ -15,6 +15,7 @@ import torch
 from configs.run_folder import read_rows
 from lightning_modules import load_network
 from lightning_modules.checkpoints import read_checkpoint
+from looking import reopened
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.batch_size=8", "logger=none",
@@ -207,6 +208,13 @@ def test_too_high_a_rate_stops_at_once_and_is_marked(tmp_path: Path) -> None:
     assert "Stopped: the training diverged, loss" in output
     assert "Traceback" not in output
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["diverged"] is True
+
+
+def test_a_finished_run_can_be_opened_again(whole: tuple[Path, str]) -> None:
+    network, data = reopened(whole[0])
+    assert not network.training
+    assert sorted(data.files[i] for i in data.split.test) == sorted((whole[0] / "split/test.txt").read_text().split())
+    assert network(data.normalise(data.images([0, 1]))).shape == (2, 8)
 
 
 def test_under_a_wandb_agent_a_diverged_run_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

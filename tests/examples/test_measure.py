@@ -8,7 +8,7 @@ from torch import Tensor
 
 from configs import DataSettings
 from datamodules import build_datamodule
-from examples.measure import Comparison, Interval, calibration, comparisons, places, tested_by_all
+from examples.measure import Comparison, Interval, calibration, comparisons, places, unseen_by_all
 
 LAST = "conv5"
 
@@ -58,12 +58,12 @@ def test_each_claim_is_judged_in_the_direction_that_the_report_states() -> None:
 def test_images_are_those_that_no_run_was_trained_on() -> None:
     runs = []
     for seed in (1, 2):
-        settings = DataSettings(name="shapes", images_per_class=10, test_fraction=0.5, train_sizes=[], seed=seed)
+        settings = DataSettings(name="shapes", images_per_class=10, batch_size=8, test_fraction=0.5, seed=seed)
         data = build_datamodule(settings, 67, seed=1)
         data.prepare_data()
         data.setup("fit")
         runs.append(data)
-    files = tested_by_all(runs, per_class=2)
+    files = unseen_by_all(runs, per_class=2)
     assert len(files) > 8
     for data in runs:
         assert not {data.files[i] for part in (data.split.train, data.split.val) for i in part} & set(files)
