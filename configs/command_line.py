@@ -129,6 +129,8 @@ def validate(settings: Settings) -> None:
         ("trainer.max_epochs", settings.trainer.max_epochs >= 1, "1 or more"),
         ("model.dropout", 0 <= model.dropout < 1, "from 0 to below 1"),
         ("model.streams", model.streams in (1, 2), "1 or 2"),
+        ("model.conv1_size", 1 <= model.conv1_size <= 31, "from 1 to 31 pixels"),
+        ("model.conv1_stride", 1 <= model.conv1_stride <= 8, "from 1 to 8 pixels"),
         ("data.test_fraction", 0 < data.test_fraction < 1, "between 0 and 1"),
         ("data.val_fraction", 0 <= data.val_fraction < 1, "from 0 to below 1"),
         ("data.train_per_class", data.train_per_class >= 1, "1 or more"),
@@ -151,6 +153,8 @@ def validate(settings: Settings) -> None:
             raise SettingsError(f"{key}={attrgetter(key)(settings)}: it must be {wanted}")
     if model.streams == 2 and model.name != "alexnet":
         raise SettingsError(f"model.streams=2: only AlexNet has two streams, not {model.name}; leave it at 1")
+    if (model.conv1_size, model.conv1_stride) != (11, 4) and model.name != "alexnet":
+        raise SettingsError(f"model.conv1_size, model.conv1_stride: {model.name} has its own; they are for model=alexnet")
     if model.pooling == "l2" and (data.image_size is not None or data.train_sizes):
         raise SettingsError(
             "model.pooling=l2 takes images of the architecture's own size only; add data.image_size=null data.train_sizes=[]"

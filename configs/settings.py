@@ -34,6 +34,8 @@ class ModelSettings:
     norm: str = setting("lrn", "normalisation after pool1 and pool2", ("lrn", "batch", "none"))
     dropout: float = setting(0.5, "dropout on both hidden dense layers")
     streams: int = setting(1, "2 is the original AlexNet: conv2, conv4 and conv5 in two groups (AlexNet only)")
+    conv1_size: int = setting(11, "side of the first layer's filters in pixels (AlexNet only; ZFNet has 7)")
+    conv1_stride: int = setting(4, "stride of the first layer in pixels (AlexNet only; ZFNet has 2)")
 
 
 @dataclass

@@ -15,14 +15,17 @@ def alexnet(
     normalisation: str = "lrn",
     dropout: float = 0.5,
     streams: int = 1,
+    conv1_size: int = 11,
+    conv1_stride: int = 4,
 ) -> nn.Sequential:
     """The network as a list of named layers.
 
     Shapes: images (N, 3, 227, 227) to logits (N, num_classes); the numbers at the right are the sides of the maps.
-    ``streams=2`` is the original: conv2, conv4 and conv5 see only the maps of their own half.
+    ``streams=2`` is the original: conv2, conv4 and conv5 see only the maps of their own half. With ``conv1_size=7`` and then
+    ``conv1_stride=2`` it takes two of the three steps to ZFNet, whose third is conv2's stride of 2.
     """
     layers = OrderedDict(
-        conv1=nn.Conv2d(3, 96, kernel_size=11, stride=4),  # 55
+        conv1=nn.Conv2d(3, 96, kernel_size=conv1_size, stride=conv1_stride),  # 55
         act1=act(activation),
         pool1=pool(pooling),  # 27
         norm1=norm(normalisation, 96),

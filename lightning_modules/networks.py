@@ -14,4 +14,5 @@ def build_network(model: ModelSettings, num_classes: int) -> nn.Sequential:
     """A new network with random weights, as the settings say. Maps images (N, 3, H, W) to logits (N, num_classes)."""
     if model.name == "zfnet":
         return zfnet(num_classes, model.activation, model.pooling, model.norm, model.dropout)
-    return alexnet(num_classes, model.activation, model.pooling, model.norm, model.dropout, model.streams)
+    sizes = (model.conv1_size, model.conv1_stride)
+    return alexnet(num_classes, model.activation, model.pooling, model.norm, model.dropout, model.streams, *sizes)

@@ -81,15 +81,20 @@ def table(study: Study, found: Sequence[Result]) -> Table:
 
 
 def write(study: Study, found: Sequence[Result], folder: Path) -> list[Path]:
-    """Write ``trials.csv`` and the pictures. Returns the files."""
+    """Write ``trials.csv``, with the best value of the metric and all of the last epoch's figures, and the pictures.
+
+    Returns the files.
+    """
     files = [folder / "trials.csv"]
-    metric = study.sweep.metric
+    rows = [
+        {"trial": each.number, **each.values, "ended": each.state, "remark": each.remark, "best": each.best}
+        | (each.rows[-1] if each.rows else {})
+        for each in found
+    ]
     with files[0].open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["trial", *study.sweep.varied, metric.name, "test/loss", "epochs", "ended", "remark"])
-        for each in found:
-            loss = each.last("test/loss")
-            writer.writerow([each.number, *each.values.values(), each.best, loss, len(each.rows), each.state, each.remark])
+        writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     if any(each.rows for each in found):
         files.append(_curves(study, found, folder / "curves.png"))
     if (key := _axis(study, found)) is not None:

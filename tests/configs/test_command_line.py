@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from configs import Settings, SettingsError
+from configs import ModelSettings, Settings, SettingsError
 from configs.command_line import PRESETS, fields, flat, help_text, load_settings, parse, preset_names, save_settings
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +74,12 @@ def test_one_clear_line_for_each_mistake(word: str, answer: str) -> None:
         parse([word])
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_steps_to_zfnet_are_alexnets_only() -> None:
+    assert parse(["model=alexnet-7x7-stride2"]).model == ModelSettings("alexnet", conv1_size=7, conv1_stride=2)
+    with pytest.raises(SettingsError, match="zfnet has its own"):
+        parse(["model=zfnet", "model.conv1_stride=4", "model.conv1_size=7"])
 
 
 def test_two_streams_are_alexnets_only() -> None:

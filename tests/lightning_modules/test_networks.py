@@ -83,6 +83,15 @@ def test_table_runs_nothing_and_changes_nothing() -> None:
     assert torch.equal(before, next(network.parameters()))
 
 
+@pytest.mark.parametrize(("size", "stride", "side"), [(7, 4, 56), (7, 2, 111)])
+def test_the_first_layer_takes_zfnets_steps(size: int, stride: int, side: int) -> None:
+    network = build_network(ModelSettings(name="alexnet", conv1_size=size, conv1_stride=stride), 10).eval()
+    assert network[0].weight.shape == (96, 3, size, size)
+    with torch.no_grad():
+        assert network[0](torch.zeros(1, 3, 227, 227)).shape[2:] == (side, side)
+        assert network(torch.zeros(1, 3, 227, 227)).shape == (1, 10)
+
+
 def test_two_streams_see_half_of_the_maps() -> None:
     network = build_network(ModelSettings(name="alexnet", streams=2), 1000)
     assert {name: layer.groups for name, layer in network.named_children() if isinstance(layer, nn.Conv2d)} == {
