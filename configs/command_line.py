@@ -93,7 +93,7 @@ def help_text() -> str:
         "Trains AlexNet or ZFNet and looks inside at every epoch by Deconvolution and DeNet.",
         "",
         "Groups",
-        *(f"  {group + '=' + '|'.join(preset_names(group)):<42}default: {preset_names(group)[0]}" for group in GROUPS),
+        *(f"  {group + '=' + '|'.join(preset_names(group)):<41} default: {preset_names(group)[0]}" for group in GROUPS),
         "  --config FILE                             settings of an earlier run: RUN/config.yaml",
     ]
     section = None

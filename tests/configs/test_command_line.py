@@ -58,7 +58,7 @@ def test_dashes_and_words_as_an_agent_passes_them() -> None:
         ("optim.filter_radius=-0.1", "optim.filter_radius=-0.1: it must be 0 or more"),
         ("trainer.precision=8", "trainer.precision=8: choose one of auto, 32-true"),
         ("trainer.accelerator=abacus", "choose one of auto, cpu"),
-        ("model=resnet", "model=resnet: choose one of alexnet, zfnet"),
+        ("model=resnet", "model=resnet: choose one of alexnet, alexnet-7x7"),
         ("model.activation=gelu", "choose one of relu, leaky_relu, tanh, sigmoid"),
         ("data.train_sizes=[128,5]", "data.train_sizes=[128, 5]: it must be from 67 to 1024 pixels each"),
         ("recipe=slow", "recipe=slow: choose one of fast, report"),
