@@ -113,7 +113,16 @@ def test_failed_trials_say_why_and_are_retried_when_asked(tmp_path: Path, capsys
     assert [len(each) for each in starts(tmp_path).values()] == [1] * 4
 
 
-def test_hopeless_trials_are_stopped_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", [False, True], ids=["foreground", "as-a-shells-background-job"])
+def test_hopeless_trials_are_stopped_early(tmp_path: Path, background: bool) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if background else signal.default_int_handler)
+    try:
+        _stopped_early(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stopped_early(tmp_path: Path) -> None:
     hyperband = {"type": "hyperband", "min_iter": 1, "eta": 3}
     parameters = {"lr": [0.9, 0.1], "epochs": {"value": 20}, "pace": {"value": 0.15}}
     file = written(tmp_path, parameters, early_terminate=hyperband)

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,14 +99,10 @@ class Runner:
         with folder.with_suffix(".txt").open("ab") as output:
             output.write(f"$ {shlex.join(command)}\n".encode())
             output.flush()
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+            with _interruptible():
+                child = subprocess.Popen(
+                    command, stdin=null, stdout=output, stderr=both, env=environment, start_new_session=True
+                )
         process = psutil.Process(child.pid)
         for key, value in (
             ("folder", str(folder)), ("host", socket.gethostname()), ("pid", child.pid), ("born", process.create_time()),
@@ -157,6 +153,18 @@ class Runner:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return next(trial for trial in self.study.optuna.get_trials(deepcopy=False) if trial.number == number)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a process that is started here hear SIGINT, though this one may not: a shell's background jobs ignore it."""
+    own = signal.getsignal(signal.SIGINT)
+    if own == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, own)
 
 
 def _divergence(summary: Path) -> str | None:
