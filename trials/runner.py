@@ -101,7 +101,7 @@ class Runner:
             output.flush()
             with _interruptible():
                 child = subprocess.Popen(
-                    command, stdin=null, stdout=output, stderr=both, env=environment, start_new_session=True
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
                 )
         process = psutil.Process(child.pid)
         for key, value in (
