@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
             best = study.best()
             words = "" if best is None else f"best {metric} {best.value:.4g} (trial {best.number})"
             bar.update(task, completed=len(study.finished()), total=study.planned, best=words)
-            console.print(f"{_sentence(trial, sweep.varied, metric)}; {len(study.finished())} of {study.planned}; {words}")
+            count = f"{len(study.finished())} of {study.planned}"
+            console.print(f"{_sentence(trial, sweep.varied, metric)}; {count}; {words}", soft_wrap=True)
 
         try:
             runner.run(adopted, report)

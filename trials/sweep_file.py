@@ -32,7 +32,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file. parameters: by key. hyperband: first epoch at which trials may be stopped and its factor, None for never."""
+    """A sweep file. parameters: by key. hyperband: the first epoch at which trials may be stopped and its factor, or None."""
 
     file: Path
     name: str
