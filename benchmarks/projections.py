@@ -47,7 +47,7 @@ def against_captum(network: nn.Sequential, layer: str, image: Tensor, count: int
     """
     try:
         # The ignore: Captum has no types.
-        from captum.attr import NeuronDeconvolution  # type: ignore[import-untyped]
+        from captum.attr import NeuronDeconvolution  # type: ignore[import-untyped]  # no types
     except ImportError as missing:
         raise SettingsError("this comparison needs Captum: pip install -e '.[test]'") from missing
     steps = record(network, image)

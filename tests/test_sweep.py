@@ -154,6 +154,16 @@ def test_a_search_ends_at_its_cap_and_goes_on_with_other_draws(tmp_path: Path, m
     assert len({row["lr"] for row in table(tmp_path)}) == 4
 
 
+def test_a_study_in_a_shared_database_is_continued_from_elsewhere(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    file = written(tmp_path, {"lr": [0.1, 0.2], "epochs": {"value": 1}})
+    for place in ("here", "there"):
+        assert door.main([str(file), "--runs", str(tmp_path / place), "--storage", storage]) == 0
+        assert [float(row["best"]) for row in table(tmp_path / place)] == [0.1, 0.2]
+    assert len(starts(tmp_path / "here")) == 2
+    assert not starts(tmp_path / "there"), "all was done already"
+
+
 def test_a_target_ends_the_search(tmp_path: Path) -> None:
     metric = {"name": "val/accuracy", "goal": "maximize", "target": 0.15}
     file = written(tmp_path, {"lr": [0.1, 0.2, 0.3]}, metric=metric)

@@ -385,7 +385,7 @@ ERRORS: list[tuple[Callable[[Does, Tensor], object], str]] = [
 
 
 def refused(run: Callable[[Does, Tensor], object]) -> Does:
-    return Does(run, conv=nn.Conv2d(3, 3, 1), relu=nn.ReLU(), pool=nn.AvgPool2d(1))  # type: ignore[arg-type]
+    return Does(run, conv=nn.Conv2d(3, 3, 1), relu=nn.ReLU(), pool=nn.AvgPool2d(1))  # type: ignore[arg-type]  # any forward
 
 
 @pytest.mark.parametrize(("run", "message"), ERRORS)
