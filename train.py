@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from configs import Settings, SettingsError
 from configs.command_line import help_text
@@ -14,7 +15,7 @@ from configs.run_folder import new_folder, open_run
 def main(arguments: list[str]) -> int:
     """Run one training. Returns the exit status: 0 done, 1 diverged, 2 a mistake in the settings, 130 interrupted.
 
-    Under W&B's agent a diverged run ends with 0: the agent would give up its sweep after a few that don't.
+    Under W&B's agent a run that diverged or was stopped ends with 0: the agent gives up its sweep after a few that don't.
     """
     if {"-h", "--help"} & set(arguments):
         print(help_text())
@@ -25,8 +26,13 @@ def main(arguments: list[str]) -> int:
         print(f"train.py: {mistake}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted before training began: there is nothing to go on from")
-        return 130
+        print("\nInterrupted outside of training; what its epochs left is kept")
+        return under_agent(130)
+
+
+def under_agent(status: int) -> int:
+    """An exit status for a run that ended early but not by a fault: 0 where W&B's agent would count it as a failure."""
+    return 0 if "WANDB_SWEEP_ID" in os.environ else status
 
 
 def train(settings: Settings, checkpoint: Path | None) -> int:
@@ -36,7 +42,6 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     import torch
     from lightning import Trainer, seed_everything
     from lightning.pytorch.callbacks import RichProgressBar
-    from lightning.pytorch.utilities import rank_zero_only
 
     from configs.command_line import flat, plain, save_settings
     from datamodules import build_datamodule, save_split
@@ -48,20 +53,26 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from lightning_modules.loggers import build_logger, finish_logger, quiet_lightning
     from lightning_modules.machine import best_precision, keep_freed_memory
     from lightning_modules.networks import IMAGE_SIZES
+    from lightning_modules.processes import EndTogether, engine, hear_sigterm
     from lightning_modules.record import DivergedError, RunRecord, StopOnDivergence
     from lightning_modules.report import code_version, final_words, summary, write_summary
     from looking import looks, probes_of
 
+    hear_sigterm()
     quiet_lightning()
     keep_freed_memory()
     precision = best_precision() if settings.trainer.precision == "auto" else settings.trainer.precision
+    devices, place = engine(settings, precision)
     image_size = settings.data.image_size or IMAGE_SIZES[settings.model.name]
     command = shlex.join(["python", "train.py", *sys.argv[1:]])
-    facts = {"command": command, "input_size": image_size, "test_crops": settings.data.test_crops, "computed_in": precision}
-    facts |= code_version()
+    facts: dict[str, Any] = {
+        "command": command, "input_size": image_size, "test_crops": settings.data.test_crops, "computed_in": precision,
+        "processes": place.world_size, **code_version(),
+    }  # fmt: skip
     data = build_datamodule(settings.data, image_size, settings.seed)
     data.prepare_data()
     data.setup("fit")
+    images_each = data.images_each(place.world_size)
     probes = probes_of(data, settings.viz.probes)
 
     seed_everything(settings.seed, verbose=False)
@@ -70,24 +81,23 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     saved = {"settings": plain(settings), "class_names": data.class_names}
     model = Classifier(network, len(data.class_names), settings.optim, data.steps_per_epoch, settings.seed, crop_size, saved)
 
-    folder = checkpoint.parent.parent if checkpoint else new_folder(settings)
+    folder = Path(settings.runs)  # of the other processes, which write nothing
     title = f"{settings.model.name} on {data.title}"
     logger = None
-    if rank_zero_only.rank == 0:
+    if place.is_global_zero:
+        folder = checkpoint.parent.parent if checkpoint else new_folder(settings)
         save_settings(settings, folder / "config.yaml")
         save_split(data.split, data.files, folder / "split")
         print_layer_table(network, image_size, f"{title}: {len(data.class_names)} classes")
+        if place.world_size > 1:
+            print(f"{place.world_size} processes, each with {images_each} of a step's {settings.data.batch_size} images")
         logger = build_logger(settings.logger, folder, flat(settings) | facts)
 
     radius = settings.optim.filter_radius
     bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
     record = RunRecord(folder, title)
     trainer = Trainer(
-        accelerator=settings.trainer.accelerator,
-        devices=settings.trainer.devices,
-        num_nodes=settings.trainer.num_nodes,
-        strategy=settings.trainer.strategy,
-        precision=precision,  # type: ignore[arg-type]  # Lightning checks the word
+        **devices,
         max_epochs=settings.trainer.max_epochs,
         gradient_clip_val=settings.optim.clip or None,
         logger=logger or False,
@@ -98,6 +108,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
             *looks(settings.viz, data, probes, folder / "pictures", settings.trainer.max_epochs),
             record,  # after the pictures: it commits the row that they joined
             *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),
+            EndTogether(),
         ],
         plugins=[WholeCheckpointIO()],
         default_root_dir=folder,
@@ -105,6 +116,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         use_distributed_sampler=False,  # the datamodule gives each device its share
         enable_progress_bar=bar,
         enable_model_summary=False,
+        sync_batchnorm=True,  # statistics of the whole batch, whatever the number of devices
         benchmark=True,
     )
     diverged = None
@@ -114,9 +126,10 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     except DivergedError as stop:
         diverged = str(stop)
     except SystemExit:  # Lightning's answer to Ctrl-C
-        finish_logger(logger, {})
-        print(f"\nInterrupted. Finished epochs are kept; go on with: python train.py resume={folder}")
-        return 130
+        if place.is_global_zero:
+            finish_logger(logger, {})
+            print(f"\nInterrupted. Finished epochs are kept; go on with: python train.py resume={folder}")
+        return under_agent(130)
     if trainer.is_global_zero:
         final = {} if diverged else {name: value.item() for name, value in trainer.callback_metrics.items()}
         seconds = record.seconds_before + time.monotonic() - started
@@ -125,7 +138,8 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         if not diverged:
             save_confusion(model.confusion_matrix, data.class_names, folder, title)
         print(final_words(figures, record.rows, folder, finish_logger(logger, figures)))
-    return 1 if diverged and "WANDB_SWEEP_ID" not in os.environ else 0
+        return under_agent(1) if diverged else 0
+    return 0  # of the other processes: Lightning would take any other for a crash
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Where a run lives on disk, and how a later run finds it to go on from there."""
 
 import csv
-import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 from configs.command_line import parse
 from configs.settings import Settings, SettingsError
 
-FOLDER_VARIABLE = "TRAINING_RUN_FOLDER"  # tells the processes that Lightning starts for data parallelism where rank 0 writes
 _FIXED_WHEN_RESUMING = ("model", "data", "optim", "seed")
 _MAY_MOVE = ("root", "archives", "cache", "cache_dir", "workers")
 
@@ -83,23 +81,19 @@ def _base_name(settings: Settings) -> str:
 def new_folder(settings: Settings) -> Path:
     """The first free folder of the run's name, made here and now so that two runs never share one.
 
-    A process that rank zero started for data parallelism gets rank zero's folder. Raises SettingsError where none can be made.
+    Of processes that train together only the first asks for it. Raises SettingsError where none can be made.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0" and FOLDER_VARIABLE in os.environ:
-        return Path(os.environ[FOLDER_VARIABLE])
     base = _base_name(settings)
     number = 1
     while True:
         folder = Path(settings.runs) / (base if number == 1 else f"{base}-{number}")
         try:
             folder.mkdir(parents=True)
-            break
+            return folder
         except FileExistsError:
             number += 1
         except OSError as problem:
             raise SettingsError(f"runs={settings.runs}: {problem.strerror}; name a folder that can be written") from problem
-    os.environ[FOLDER_VARIABLE] = str(folder)
-    return folder
 
 
 def read_rows(file: Path) -> list[dict[str, float]]:

@@ -84,6 +84,17 @@ class ImageDataModule(LightningDataModule):
                     f"data.batch_size={batch_size}: there are only {found} training images; ask for at most {found}"
                 )
 
+    def images_each(self, processes: int) -> int:
+        """How many images of a batch each of so many processes takes. Raises SettingsError if the batch can't be divided."""
+        batch_size = self.settings.batch_size
+        if batch_size % processes:
+            near = max(1, round(batch_size / processes)) * processes
+            raise SettingsError(
+                f"data.batch_size={batch_size} is the batch of all processes together and {processes} can't share it evenly; "
+                f"take a multiple of {processes} such as {near}"
+            )
+        return batch_size // processes
+
     @property
     def steps_per_epoch(self) -> int:
         """Full batches of the training part, over all processes together."""
@@ -203,13 +214,10 @@ class ImageDataModule(LightningDataModule):
 
     def _loader(self, dataset: Dataset[Batch], sampler: Sampler[tuple[int, int]] | Iterable[int]) -> DataLoader[Batch]:
         _, world_size = self._place()
-        batch_size = self.settings.batch_size
-        if batch_size % world_size:
-            raise SettingsError(f"data.batch_size={batch_size}: must be a multiple of the {world_size} processes that share it")
         workers = self._workers()
         return DataLoader(
             dataset,
-            batch_size=batch_size // world_size,
+            batch_size=self.images_each(world_size),
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -221,7 +229,10 @@ class ImageDataModule(LightningDataModule):
         """With an accelerator, other processes load. Without one, they would only take the network's cores."""
         if self.settings.workers is not None:
             return self.settings.workers
-        return min(8, os.cpu_count() or 1) if torch.accelerator.is_available() else 0
+        if not torch.accelerator.is_available():
+            return 0
+        beside = self.trainer.num_devices if self.trainer else 1
+        return max(1, min(8, (os.cpu_count() or 1) // beside))
 
 
 def _as_it_is(batch: object) -> object:

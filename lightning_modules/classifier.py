@@ -65,8 +65,8 @@ class Classifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, 3, H, W)."""
-        logits: Tensor = pooled_first(self.network)(images)
-        return logits.float()
+        logits: Tensor = pooled_first(self.network)(images.to(next(self.network.parameters()).dtype))
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Dropout follows from (seed, epoch, rank), so a resumed run draws what the whole run would have."""

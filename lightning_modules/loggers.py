@@ -52,6 +52,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")  # a resumed run's does
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # nothing is logged by step
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what one process alone has measured
 
 
 def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Any:

@@ -86,6 +86,21 @@ def test_killed_with_signal_9_it_goes_on_where_it_was(tmp_path: Path, orphaned: 
         assert int(epochs["trial-001"][1]) >= 1, "what was cut off goes on from its last epoch"
 
 
+def test_a_training_cut_off_before_its_first_epoch_ended_starts_anew(tmp_path: Path) -> None:
+    file = written(tmp_path, {"lr": [0.1], "pace": {"value": 1.0}})
+    command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "tried/trial-000/starts").exists())
+    wait_for(lambda: trial_process(tmp_path, 0) is not None)
+    process.kill()
+    process.wait()
+    os.kill(trial_process(tmp_path, 0) or 0, signal.SIGKILL)
+    assert not (tmp_path / "tried/trial-000/metrics.csv").exists(), "it was killed too late"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [row["ended"] for row in table(tmp_path)] == ["finished"], done.stdout
+    assert starts(tmp_path) == {"trial-000": ["0"]}, "nothing is left of the first start"
+
+
 def trial_process(folder: Path, number: int) -> int | None:
     study = Study(read_sweep(folder / "sweep.yaml"), folder / "tried")
     found = [trial.user_attrs.get("pid") for trial in study.trials if trial.number == number]

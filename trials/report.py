@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
@@ -17,6 +18,7 @@ from rich.table import Table
 from configs.run_folder import read_rows
 from trials.study import Study
 
+STYLES = ("-", "--", ":", "-.")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 
 
@@ -95,9 +97,10 @@ def write(study: Study, found: Sequence[Result], folder: Path) -> list[Path]:
         writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    key = _axis(study, found)
     if any(each.rows for each in found):
-        files.append(_curves(study, found, folder / "curves.png"))
-    if (key := _axis(study, found)) is not None:
+        files.append(_curves(study, found, key, folder / "curves.png"))
+    if key is not None:
         files.append(_over(study, found, key, folder / f"{key.replace('.', '-')}.png"))
     if len(study.sweep.varied) > 1 and len([each for each in found if each.state == "finished"]) > 3:
         files.append(_importance(study, folder / "importance.png"))
@@ -116,25 +119,36 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _families(study: Study, found: Sequence[Result], key: str | None) -> dict[str, list[Result]]:
+    """The trials that differ in ``key`` alone, in its order, by the values of the other parameters."""
+    families: dict[str, list[Result]] = {}
+    for each in found:
+        if key is None or _is_number(each.values[key]):
+            name = ", ".join(str(value) for other, value in each.values.items() if other != key)
+            families.setdefault(name, []).append(each)
+    return {name: sorted(own, key=lambda each: each.values[key] if key else 0) for name, own in families.items()}
+
+
 def _over(study: Study, found: Sequence[Result], key: str, file: Path) -> Path:
     """The metric and the last test loss over a parameter, a line for each combination of the others."""
     metric = study.sweep.metric
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels: list[Axes] = list(figure.subplots(1, 2))
-    lines: dict[str, list[Result]] = {}
-    for each in found:
-        if _is_number(each.values[key]):
-            name = ", ".join(str(value) for other, value in each.values.items() if other != key)
-            lines.setdefault(name, []).append(each)
-    numbers = [each.values[key] for each in itertools.chain(*lines.values())]
+    families = _families(study, found, key)
+    numbers = [each.values[key] for each in itertools.chain(*families.values())]
+    signs = {"diverged": "crosses: diverged", "stopped": "rings: stopped early"}
+    ends = [words for state, words in signs.items() if any(each.state == state for each in found)]
     for axes, title in zip(panels, (f"best {metric.name}", "test/loss at the end"), strict=True):
         if min(numbers) > 0 and max(numbers) >= 20 * min(numbers):
             axes.set_xscale("log")
-        for number, (name, own) in enumerate(lines.items()):
+        for number, (name, own) in enumerate(families.items()):
             colour = COLOURS[number % len(COLOURS)]
-            points = [(each.values[key], each.best if axes is panels[0] else each.last("test/loss")) for each in own]
-            known = sorted((x, y) for x, y in points if y is not None and y == y)
-            axes.plot(*zip(*known, strict=True) if known else ([], []), "o-", color=colour, label=name or None)
+            points = [(each.values[key], each.best if axes is panels[0] else each.last("test/loss"), each) for each in own]
+            known = [(x, y, each) for x, y, each in points if y is not None and y == y]
+            axes.plot([x for x, _, _ in known], [y for _, y, _ in known], "o-", color=colour, label=name or None)
+            for x, y, each in known:
+                if each.state == "stopped":
+                    axes.plot([x], [y], "o", color=colour, mfc="white", zorder=3)
             for each in own:
                 if each.diverged:  # at the upper edge for a loss, the lower one for a share
                     edge = 0.97 - 0.05 * number if axes is panels[1] or not metric.maximize else 0.03 + 0.05 * number
@@ -142,23 +156,29 @@ def _over(study: Study, found: Sequence[Result], key: str, file: Path) -> Path:
         if axes is panels[1]:
             _wide(axes)
         axes.set_xlabel(key)
-        axes.set_title(title + (" (crosses: diverged)" if any(each.diverged for each in found) else ""), fontsize=10)
+        axes.set_title(title + (f" ({', '.join(ends)})" if ends else ""), fontsize=10)
         axes.grid(alpha=0.3)
-    if any(lines):
+    if any(families):
         panels[0].legend(fontsize=9)
     figure.savefig(file, dpi=110)
     return file
 
 
-def _curves(study: Study, found: Sequence[Result], file: Path) -> Path:
-    """The metric and the test loss of all trials over the epochs."""
+def _curves(study: Study, found: Sequence[Result], key: str | None, file: Path) -> Path:
+    """The metric and the test loss of all trials over the epochs: dark to light over ``key``, a kind of line for the others."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
+    families = _families(study, found, key)
+    steps = sorted({each.values[key] for own in families.values() for each in own}) if key else []
     for axes, name in zip(figure.subplots(1, 2), (study.sweep.metric.name, "test/loss"), strict=True):
-        for number, each in enumerate(each for each in found if each.rows):
-            points = [(row["epoch"], row[name]) for row in each.rows if name in row]
-            label = " ".join(str(value) for value in each.values.values()) + (" diverged" if each.diverged else "")
-            colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
-            axes.plot(*zip(*points, strict=True) if points else ([], []), style, color=colour, marker=".", label=label)
+        for number, own in enumerate(families.values()):
+            for each in own:
+                points = [(row["epoch"], row[name]) for row in each.rows if name in row]
+                ended = f" {each.state}" if each.state != "finished" else ""
+                shade = 0.95 * steps.index(each.values[key]) / max(1, len(steps) - 1) if key else 0.0
+                colour = colormaps["viridis"](shade) if key else COLOURS[number % len(COLOURS)]
+                label = " ".join(str(value) for value in each.values.values()) + ended
+                style = STYLES[number % len(STYLES)] if key else "-"
+                axes.plot(*zip(*points, strict=True) if points else ([], []), style, color=colour, marker=".", label=label)
         if name.endswith("loss"):
             _wide(axes)
         axes.set_xlabel("epoch")

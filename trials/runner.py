@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,6 +89,7 @@ class Runner:
         if (folder / "checkpoints/last.ckpt").exists():
             command.append(f"resume={folder}")
         else:
+            shutil.rmtree(folder, ignore_errors=True)  # of a training that was cut off before its first epoch had ended
             command += [f"runs={folder.parent}", f"name={folder.name}", f"logger.group={self.study.sweep.name}"]
             if self.study.sweep.project:
                 command.append(f"logger.project={self.study.sweep.project}")

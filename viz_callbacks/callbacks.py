@@ -57,8 +57,8 @@ class ProbePictures(PictureCallback):
 
     def make(self, network: nn.Module, epoch: int) -> Iterator[Picture]:
         """Run the probes through the network and look at them."""
-        device = next(network.parameters()).device
-        return self.pictures(record(network, self.probes.images.to(device)), network, epoch)
+        images = self.probes.images.to(next(network.parameters()))  # its device and its kind of numbers
+        return self.pictures(record(network, images), network, epoch)
 
     def heading(self, steps: list[Step], number: int, epoch: int, what: str) -> list[str]:
         """Two lines for the sheet of a probe: what it shows, and what the network takes the image for."""

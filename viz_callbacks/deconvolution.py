@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from viz_callbacks.reverse import Step, named_layers, walk_back, why_closed
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
-MAY_COME_BEFORE_ACTIVATION = (nn.BatchNorm2d, nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.Identity)
+MAY_COME_BEFORE_ACTIVATION = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.Identity)
 
 
 def convolution_layers(network: nn.Module) -> list[str]:

@@ -61,7 +61,7 @@ class LogNumbers(LookCallback):
 
     def _measured(self, pl_module: LightningModule) -> dict[str, float]:
         network, device = getattr(pl_module, self.network), pl_module.device
-        images, targets = self.probes.images.to(device), self.probes.targets.to(device)
+        images, targets = self.probes.images.to(next(network.parameters())), self.probes.targets.to(device)
         outlines = self.probes.outlines
         if outlines is None:
             outlines = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool)

@@ -78,8 +78,8 @@ class ProjectionNumbers:
         self.measures: dict[str, PerImage] = {}
 
     def compute(self) -> dict[str, float]:
-        """The mean over the images so far, by name; NaN where no image has a value."""
-        return {name: float(measure.compute()) for name, measure in self.measures.items()}
+        """The mean over the images that this process has seen, by name; NaN where no image has a value."""
+        return {name: float(measure.per_image().nanmean()) for name, measure in self.measures.items()}
 
     def project(self, steps: Sequence[Step], targets: Tensor, outlines: Tensor) -> dict[str, Tensor]:
         """Make all pictures of a batch, by name (N, C, H, W), and measure them.

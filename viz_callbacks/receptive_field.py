@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from viz_callbacks.reverse import FEW_CHANNELS, Step, interleaved, padding_of, reverse_of, walk_back
 
 POINTWISE = (
-    nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.LocalResponseNorm, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity
+    nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.LocalResponseNorm, nn.BatchNorm2d, nn.SyncBatchNorm,
+    nn.Dropout, nn.Dropout2d, nn.Identity,
 )  # fmt: skip
 MEMORY_LIMIT = 1 << 30  # bytes
 

@@ -267,6 +267,7 @@ REVERSES: dict[type[nn.Module], Reverse] = {
     nn.Sigmoid: as_is,  # its maps are positive everywhere: 0 means nothing here
     nn.LocalResponseNorm: as_is,
     nn.BatchNorm2d: as_is,
+    nn.SyncBatchNorm: as_is,
     nn.Dropout: as_is,
     nn.Dropout2d: as_is,
     nn.Identity: as_is,

@@ -99,10 +99,10 @@ class StrongestPictures(PictureCallback):
 
     def make(self, network: nn.Module, epoch: int) -> Iterator[Picture]:
         """One picture for each layer, of what the validation before has found."""
-        device = next(network.parameters()).device
+        like = next(network.parameters())  # in device and kind of numbers
 
         def load(numbers: Sequence[int]) -> Tensor:
-            return self.gallery.load(numbers).to(device)
+            return self.gallery.load(numbers).to(like)
 
         for layer, found in self._found.items():
             count = len(found["values"])

@@ -7,13 +7,7 @@ import pytest
 
 from configs import SettingsError
 from configs.command_line import parse, save_settings
-from configs.run_folder import FOLDER_VARIABLE, new_folder, open_run
-
-
-@pytest.fixture(autouse=True)
-def _no_folder_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
+from configs.run_folder import new_folder, open_run
 
 
 def interrupted_run(runs: Path, *words: str, age: int = 0) -> Path:
@@ -32,13 +26,6 @@ def test_runs_never_share_a_folder(tmp_path: Path) -> None:
     settings = parse([f"runs={tmp_path}", "seed=3"])
     assert [new_folder(settings).name for _ in range(3)] == [f"alexnet-caltech101-seed3{end}" for end in ("", "-2", "-3")]
     assert new_folder(parse([f"runs={tmp_path}", "name=mine"])).name == "mine"
-
-
-def test_other_ranks_get_rank_zeros_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = parse([f"runs={tmp_path}"])
-    folder = new_folder(settings)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert new_folder(settings) == folder
 
 
 def test_a_folder_that_cant_be_made_is_one_clear_line(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_batch_larger_than_the_training_part_is_explained() -> None:
 
 
 def test_batch_that_does_not_divide_is_explained() -> None:
-    with pytest.raises(SettingsError, match=r"batch_size=16: must be a multiple of the 3 processes"):
+    with pytest.raises(SettingsError, match=r"batch_size=16 .* 3 can't share it evenly; take a multiple of 3 such as 15"):
         as_rank(shapes(), 0, 3).train_dataloader()
 
 

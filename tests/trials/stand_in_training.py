@@ -10,7 +10,7 @@ from pathlib import Path
 
 words = dict(word.split("=", 1) for word in sys.argv[1:])
 folder = Path(words["resume"] if "resume" in words else f"{words['runs']}/{words['name']}")
-(folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+(folder / "checkpoints").mkdir(parents=True, exist_ok="resume" in words)
 metrics, epochs, lr = folder / "metrics.csv", int(words.get("epochs", 3)), float(words["lr"])
 done = metrics.read_text().splitlines()[1:] if metrics.exists() else []
 if words.get("crash") == "True" and not (folder.parent / "mended").exists():
