@@ -33,8 +33,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, target)
-        except BaseException:
+        except BaseException as problem:
             partial.unlink(missing_ok=True)
+            if isinstance(problem.__context__, KeyboardInterrupt):  # torch's writer, interrupted, fails to close its file
+                raise KeyboardInterrupt from problem
             raise
         _sync_folder(target.parent)
 

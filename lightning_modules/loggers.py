@@ -39,7 +39,8 @@ def finish_logger(logger: Logger | None, summary: dict[str, Any]) -> Path | None
     if not isinstance(logger, WandbLogger):
         return None
     run = logger.experiment
-    run.summary.update(summary)
+    logged = set(run.summary.keys())  # what was logged by epoch W&B has summed up itself, val/accuracy by its maximum
+    run.summary.update({name: value for name, value in summary.items() if name not in logged})
     offline = Path(run.settings.sync_dir) if run.settings.mode == "offline" else None
     run.finish(exit_code=0)
     return offline
@@ -47,7 +48,8 @@ def finish_logger(logger: Logger | None, summary: dict[str, Any]) -> Path | None
 
 def quiet_lightning() -> None:
     """Silence Lightning's advice that doesn't fit here, so that what matters is seen. Errors still come through."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # loading is cheap beside a step on a CPU
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")  # a resumed run's does
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
@@ -65,7 +67,7 @@ def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any])
         return wandb.init(
             id=earlier,
             resume="allow",
-            project=settings.project,
+            project=None if "WANDB_SWEEP_ID" in os.environ else settings.project,  # a sweep has its own
             entity=settings.entity,
             group=settings.group,
             name=folder.name,

@@ -191,10 +191,11 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert pictures[0] == pictures[1]
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(sign: signal.Signals, tmp_path: Path) -> None:
     process = start(*SMALL, f"runs={tmp_path}", "name=run")
     wait_for(process, tmp_path / "run" / "checkpoints" / "last.ckpt")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert f"python train.py resume={tmp_path / 'run'}" in output

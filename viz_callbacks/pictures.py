@@ -116,8 +116,9 @@ class PictureCallback(LookCallback):
         with torch.inference_mode():
             made = list(self.make(network, epoch))
         files = [self._save(picture, epoch) for picture in made]
-        self._write_index(made, epoch)
-        self.after(epoch)
+        if made:
+            self._write_index(made, epoch)
+            self.after(epoch)
         return list(zip(made, files, strict=True))
 
     def range(self, key: str, values: Tensor) -> float:

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -112,3 +114,25 @@ def test_the_network_comes_back_as_it_was(tmp_path: Path) -> None:
     images = torch.randn(1, 3, 99, 99)
     with torch.no_grad():
         assert torch.equal(loaded(images), network.eval()(images))
+
+
+def test_ctrl_c_in_the_middle_of_saving_is_still_ctrl_c_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    partial = tmp_path / ".last.ckpt.partial"
+
+    def press_ctrl_c() -> None:
+        while not (partial.exists() and partial.stat().st_size > 1_000_000):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        WholeCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, tmp_path / "last.ckpt")
+        finger = threading.Thread(target=press_ctrl_c, daemon=True)
+        finger.start()
+        with pytest.raises(KeyboardInterrupt):
+            WholeCheckpointIO().save_checkpoint({str(n): torch.zeros(1_000_000) for n in range(100)}, tmp_path / "last.ckpt")
+        finger.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert torch.equal(read_checkpoint(tmp_path / "last.ckpt")["weights"], torch.ones(3))
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
