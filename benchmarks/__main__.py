@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.devices import two_processes
 from benchmarks.loop import lightning_loop, processes
 from benchmarks.pictures import pictures
 from benchmarks.pipeline import input_pipeline
@@ -31,6 +32,8 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "strongest": strongest_of_all_maps,
     "alexnet_processes": partial(processes, "alexnet"),
     "zfnet_processes": partial(processes, "zfnet"),
+    "alexnet_devices": partial(two_processes, "alexnet"),
+    "zfnet_devices": partial(two_processes, "zfnet"),
 }
 
 

@@ -37,15 +37,20 @@ def batch(size: int) -> tuple[Tensor, Tensor]:
     return torch.randn(BATCH, 3, size, size), torch.randint(CLASSES, (BATCH,))
 
 
-def our_step(network: nn.Sequential, images: Tensor, targets: Tensor, precision: str = "32-true") -> Step:
-    """Forward, backward, clipping and update as ``Classifier`` does them. Returns the loss."""
+def our_step(
+    network: nn.Sequential, images: Tensor, targets: Tensor, precision: str = "32-true", shared: nn.Module | None = None
+) -> Step:
+    """Forward, backward, clipping and update as ``Classifier`` does them. Returns the loss.
+
+    ``shared`` computes the forward in place of the network, and adds up its gradients over several processes.
+    """
     images = images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), 1e-4, 0.9, nesterov=True, fused=True)
     weights = list(network.parameters())
 
     def step() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            logits = pooled_first(network)(images)
+            logits = (shared or pooled_first(network))(images)
         loss = F.cross_entropy(logits.float(), targets)
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -9,7 +9,7 @@ import torch
 from small_network import small_network
 
 import benchmarks.__main__ as door
-from benchmarks import loop, pictures, pipeline, projections, steps
+from benchmarks import devices, loop, pictures, pipeline, projections, steps
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings
 from datamodules import ImageDataModule
@@ -47,6 +47,14 @@ def test_a_step_is_measured_and_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert all(row["ours"] > 0 and row["theirs"] > 0 for row in facts["rows"])
     assert facts["machine"]
     assert (tmp_path / "benchmark.md").read_text().count("\n| ") == 1 + len(facts["rows"])
+
+
+def test_two_processes_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
+    whole, gradients, number = devices.two_processes("alexnet", 1)
+    assert whole.ours > 0
+    assert gradients.theirs == number.theirs > number.ours > 0
+    assert "235 MB" in gradients.name
 
 
 def test_the_input_pipeline_and_the_pictures_are_measured(monkeypatch: pytest.MonkeyPatch, real_settings: DataSettings) -> None:
