@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from PIL import Image
 from small_network import small_network
 
@@ -72,6 +73,7 @@ def test_a_loss_that_explodes_stops_the_run_at_once(loss: float) -> None:
 
     class At:
         current_epoch = 4
+        strategy = SingleDeviceStrategy()
 
     stop.on_train_batch_end(At(), None, {"loss": torch.tensor(20.0)}, None, 2)
     with pytest.raises(DivergedError, match="in batch 3 of epoch 5"):

@@ -248,8 +248,11 @@ class FasterLocalResponseNorm(nn.LocalResponseNorm):
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.Tanh(), nn.Sigmoid(), FasterLocalResponseNorm(3), nn.BatchNorm2d(4), nn.Dropout(0.9), nn.Dropout2d(0.9), nn.Identity()],
-)
+    [
+        nn.Tanh(), nn.Sigmoid(), FasterLocalResponseNorm(3), nn.BatchNorm2d(4), nn.SyncBatchNorm(4), nn.Dropout(0.9),
+        nn.Dropout2d(0.9), nn.Identity(),
+    ],
+)  # fmt: skip
 def test_these_layers_pass_values_on_as_they_are(layer: nn.Module) -> None:
     _, value, back = back_through(layer, torch.randn(2, 4, 3, 3))
     assert torch.equal(back, value)
