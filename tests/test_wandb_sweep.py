@@ -143,7 +143,9 @@ def test_two_processes_under_an_agent_stopped_crashed_and_cancelled(
     assert (crashed.stopped, crashed.history) == (False, [])
     assert "trainer.max_epochs" in said
     for run in (stopped, cancelled):
-        assert [row["epoch"] for row in run.history] == list(range(1, len(run.history) + 1)), "one run, not one of each process"
+        # An epoch that is cut off after its pictures leaves a row of pictures alone.
+        epochs = [row["epoch"] for row in run.history if "train/loss" in row]
+        assert epochs == list(range(1, len(epochs) + 1)), "one run, not one of each process"
         assert "denet/circle-0001" in run.history[0]
         assert run.config["processes"] == 2
     assert said.count("go on with: python train.py resume=") == 2

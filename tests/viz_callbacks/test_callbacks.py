@@ -16,6 +16,7 @@ from PIL import Image
 from small_network import small_network
 
 from configs import LoggerSettings, OptimSettings
+from configs.run_folder import read_rows
 from datamodules import ImageDataModule
 from lightning_modules import Classifier
 from lightning_modules.loggers import build_logger, finish_logger
@@ -172,7 +173,7 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     assert isinstance(logger, WandbLogger)
     made = tmp_path / "pictures"
     make_trainer(2, [*both(made, probes), RunRecord(tmp_path, "t")], logger=logger).fit(classifier, shapes)
-    offline = finish_logger(logger, {"diverged": False, "test/accuracy": 0.5})
+    offline = finish_logger(logger, {"diverged": False, "final/test/accuracy": 0.5, "val/accuracy": -1.0})
     assert offline is not None
     leet = [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]
     done = subprocess.run([*leet, str(offline)], capture_output=True, text=True, check=True)
@@ -191,4 +192,5 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     done = subprocess.run([*leet, "--summary", str(offline)], capture_output=True, text=True, check=True)
     run = json.loads(done.stdout)
     assert run["config"]["optim.lr"] == 0.01
-    assert (run["summary"]["test/accuracy"], run["summary"]["diverged"]) == (0.5, False)
+    assert (run["summary"]["final/test/accuracy"], run["summary"]["diverged"]) == (0.5, False)
+    assert run["summary"]["val/accuracy"] == {"max": max(row["val/accuracy"] for row in read_rows(tmp_path / "metrics.csv"))}
