@@ -16,6 +16,10 @@ def engine(settings: Settings, precision: str) -> tuple[dict[str, Any], Trainer]
 
     Making it shows what Lightning refuses before a run has left anything behind.
 
+    Args:
+        settings: of the run; ``trainer`` and the network's norm count.
+        precision: the word for the numbers to compute with, as Lightning knows it.
+
     Raises:
         SettingsError: Lightning can't have these devices, or the network can't be trained on them.
     """
@@ -53,8 +57,8 @@ class EndTogether(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Turn off Lightning's own answer to SIGTERM."""
-        trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+        trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]  # replaced on purpose
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]  # likewise
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End the others, and leave none for Lightning's observer, which would kill this process for their end."""

@@ -30,7 +30,6 @@ class Run:
 
     name: str
     args: Json = field(default_factory=dict)  # that a sweep gave to it
-    group: str | None = None
     config: Json = field(default_factory=dict)
     history: list[Json] = field(default_factory=list)
     summary: Json = field(default_factory=dict)
@@ -212,7 +211,6 @@ class WandbServer:
 
     def _UpsertBucket(self, words: Json) -> Json:
         run = self.run(words["name"])
-        run.group = words.get("groupName") or run.group
         run.config |= {key: entry["value"] for key, entry in json.loads(words.get("config") or "{}").items()}
         project = {"id": "1", "name": words.get("project") or "p", "entity": {"id": "1", "name": ENTITY}}
         bucket = {"id": run.name, "name": run.name, "displayName": words.get("displayName"), "project": project}
