@@ -13,7 +13,7 @@ from configs.run_folder import new_folder, open_run
 
 
 def main(arguments: list[str]) -> int:
-    """Run one training. Returns the exit status: 0 done, 1 diverged, 2 a mistake in the settings, 130 interrupted.
+    """Run one training. Returns the exit status: 0 done, 1 diverged or out of disk, 2 a mistake in the settings, 130 interrupted.
 
     Under W&B's agent a run that diverged or was stopped ends with 0: the agent gives up its sweep after a few that don't.
     """
@@ -55,7 +55,7 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from lightning_modules.networks import IMAGE_SIZES
     from lightning_modules.processes import EndTogether, engine, hear_sigterm
     from lightning_modules.record import DivergedError, RunRecord, StopOnDivergence
-    from lightning_modules.report import code_version, final_words, summary, write_summary
+    from lightning_modules.report import code_version, final_words, how_to_go_on, summary, write_summary
     from looking import looks, probes_of
 
     hear_sigterm()
@@ -128,8 +128,12 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     except SystemExit:  # Lightning's answer to Ctrl-C
         if place.is_global_zero:
             finish_logger(logger, {})
-            print(f"\nInterrupted. Finished epochs are kept; go on with: python train.py resume={folder}")
+            print(f"\nInterrupted. {how_to_go_on(folder)}")
         return under_agent(130)
+    except OSError as problem:  # such as a full disk
+        finish_logger(logger, {}, exit_code=1)
+        print(f"\ntrain.py: {problem}" + (f". {how_to_go_on(folder)}" if place.is_global_zero else ""), file=sys.stderr)
+        return 1
     if trainer.is_global_zero:
         final = {} if diverged else {name: value.item() for name, value in trainer.callback_metrics.items()}
         seconds = record.seconds_before + time.monotonic() - started

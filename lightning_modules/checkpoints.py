@@ -23,7 +23,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its target, forces it to disk, then renames it over the target; reads tensors only."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write ``checkpoint`` to ``path``. Raises OSError when that fails; the file that was there stays as it was."""
+        """Write ``checkpoint`` to ``path``. Raises OSError, which names it, when that fails; the file that was there stays as it was."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
@@ -35,7 +35,11 @@ class WholeCheckpointIO(TorchCheckpointIO):
             os.replace(partial, target)
         except BaseException as problem:
             partial.unlink(missing_ok=True)
-            if isinstance(problem.__context__, KeyboardInterrupt):  # torch's writer, interrupted, fails to close its file
+            # torch's writer, interrupted or out of space, then fails to close its file; what it was is the context.
+            cause = problem if isinstance(problem, OSError) else problem.__context__
+            if isinstance(cause, OSError):
+                raise OSError(cause.errno, cause.strerror, str(target)) from problem
+            if isinstance(cause, KeyboardInterrupt):
                 raise KeyboardInterrupt from problem
             raise
         _sync_folder(target.parent)

@@ -34,15 +34,18 @@ def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any])
     return WandbLogger(experiment=_start_wandb(settings, folder, config))
 
 
-def finish_logger(logger: Logger | None, summary: dict[str, Any]) -> Path | None:
-    """Write the run's last figures and close it. Returns the folder of an offline W&B run, to be synchronised later."""
+def finish_logger(logger: Logger | None, summary: dict[str, Any], exit_code: int = 0) -> Path | None:
+    """Write the run's last figures and close it. Returns the folder of an offline W&B run, to be synchronised later.
+
+    W&B shows a run whose ``exit_code`` isn't 0 as failed.
+    """
     if not isinstance(logger, WandbLogger):
         return None
     run = logger.experiment
     logged = set(run.summary.keys())  # what was logged by epoch W&B has summed up itself, val/accuracy by its maximum
     run.summary.update({name: value for name, value in summary.items() if name not in logged})
     offline = Path(run.settings.sync_dir) if run.settings.mode == "offline" else None
-    run.finish(exit_code=0)
+    run.finish(exit_code=exit_code)
     return offline
 
 

@@ -72,6 +72,13 @@ def final_words(figures: dict[str, Any], rows: list[Row], folder: Path, offline_
     return "\n".join(lines)
 
 
+def how_to_go_on(folder: Path) -> str:
+    """The way on for a run that was cut off, in one sentence."""
+    if (folder / "checkpoints/last.ckpt").exists():
+        return f"Finished epochs are kept; go on with: python train.py resume={folder}"
+    return "No epoch had ended: start it anew"
+
+
 def write_summary(values: dict[str, Any], file: Path) -> None:
     """Write the summary as JSON."""
     file.write_text(json.dumps(values, indent=1) + "\n")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,8 +23,14 @@ SMALL = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.
          "viz.probes=[circle,star]", "trainer.max_epochs=3", "data.val_fraction=0.25", "data.train_sizes=[67,75]"]  # fmt: skip
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:
     """A process of train.py, in a process group of its own as a terminal would give it."""
+
+    def prepare() -> None:
+        # A process that a script starts in the background ignores Ctrl-C, and so would those it starts.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *words],
         cwd=ROOT,
@@ -32,17 +39,12 @@ def start(*words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=listen_to_ctrl_c,
+        preexec_fn=prepare,
     )
 
 
-def listen_to_ctrl_c() -> None:
-    """A process that a script starts in the background ignores Ctrl-C, and so would those it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def run(*words: str) -> tuple[int, str]:
-    process = start(*words)
+def run(*words: str, largest_file: int = resource.RLIM_INFINITY) -> tuple[int, str]:
+    process = start(*words, largest_file=largest_file)
     output, _ = process.communicate(timeout=300)
     return process.returncode, output
 
@@ -201,6 +203,16 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(sign: signal.Signals, tmp_pa
     assert f"python train.py resume={tmp_path / 'run'}" in output
     assert "Traceback" not in output
     read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files stands for it: pictures and figures fit, the checkpoint doesn't."""
+    status, output = run(*SMALL, f"runs={tmp_path}", "name=run", largest_file=100_000_000)
+    assert status == 1, output
+    assert f"File too large: '{tmp_path / 'run/checkpoints'}" in output
+    assert "start it anew" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    assert len(read_rows(tmp_path / "run/metrics.csv")) == 1
 
 
 def test_too_high_a_rate_stops_at_once_and_is_marked(tmp_path: Path) -> None:

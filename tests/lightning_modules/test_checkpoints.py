@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -63,6 +64,21 @@ def test_a_failed_save_raises_and_keeps_the_earlier_checkpoint(tmp_path: Path, m
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space left"):
         WholeCheckpointIO().save_checkpoint({"epoch": 2}, target)
+    assert read_checkpoint(target) == {"epoch": 1}
+    assert os.listdir(tmp_path) == ["last.ckpt"]
+
+
+def test_a_disk_that_is_full_says_so_and_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the end of the disk: writes fail in the middle of torch's writer just so."""
+    target = tmp_path / "last.ckpt"
+    WholeCheckpointIO().save_checkpoint({"epoch": 1}, target)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(OSError, match=rf"File too large: '{target}'"):
+            WholeCheckpointIO().save_checkpoint({"weights": torch.zeros(1_000_000)}, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert read_checkpoint(target) == {"epoch": 1}
     assert os.listdir(tmp_path) == ["last.ckpt"]
 

@@ -24,7 +24,7 @@ from lightning_modules.record import (
     epoch_line,
     write_rows,
 )
-from lightning_modules.report import final_words, summary
+from lightning_modules.report import final_words, how_to_go_on, summary
 
 
 def test_a_row_for_each_epoch_on_disk_on_the_terminal_and_in_the_logger(
@@ -105,6 +105,13 @@ def test_words_for_people(tmp_path: Path) -> None:
     assert "Best on the validation images: epoch 1 with 50.00 %" in words
     assert f"wandb sync {tmp_path / 'offline-run-x'}" in words
     assert f"wandb leet {tmp_path / 'offline-run-x'}" in words
+
+
+def test_how_to_go_on_depends_on_what_is_there(tmp_path: Path) -> None:
+    assert "start it anew" in how_to_go_on(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    assert how_to_go_on(tmp_path).endswith(f"go on with: python train.py resume={tmp_path}")
 
 
 def test_a_row_with_new_columns_widens_the_file(tmp_path: Path) -> None:
