@@ -9,15 +9,18 @@ import argparse
 import sys
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from configs import SettingsError
-from trials.report import results, table, write
+from trials.report import results, seed_means, table, write
 from trials.runner import Runner
 from trials.study import Study
-from trials.sweep_file import read_sweep, safe_name
+from trials.sweep_file import Sweep, read_sweep, safe_name
+
+OFFLINE_RUNS = "trial-*/wandb/offline-run-*"
 
 
 def main(arguments: list[str]) -> int:
@@ -36,35 +39,42 @@ def main(arguments: list[str]) -> int:
     if options.jobs < 1:
         parser.error("--jobs must be 1 or more")
     try:
-        return run(options)
+        sweep = read_sweep(options.file)
+        folder: Path = options.runs / safe_name(sweep.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            return run(sweep, folder, options)
     except SettingsError as mistake:
         print(f"sweep.py: {mistake}", file=sys.stderr)
-        return 2
+    except Timeout:
+        words = "is being run already; --jobs runs several trials at a time, --runs and --storage several machines'"
+        print(f"sweep.py: the sweep in {folder} {words}", file=sys.stderr)
+    return 2
 
 
-def run(options: argparse.Namespace) -> int:
-    """Read the file, run its trials, show what came out. Returns the exit status."""
+def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
+    """Run a sweep's trials in its folder, show what came out. Returns the exit status."""
     console = Console()
-    sweep = read_sweep(options.file)
-    folder: Path = options.runs / safe_name(sweep.name)
-    folder.mkdir(parents=True, exist_ok=True)
     study = Study(sweep, folder, options.storage, options.seed)
+    if sweep.description:
+        console.print(sweep.description)
+    console.print(f"{sweep.name}: {study.planned} trials; in W&B a group of runs of this name, no W&B sweep object")
     adopted = study.take_up(options.retry_failed)
     runner = Runner(study, folder, options.jobs, tuple(options.words))
     metric = sweep.metric.name
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[news]}"),
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(sweep.name, total=study.planned, completed=len(study.finished()), best="")
+        task = bar.add_task(sweep.name, total=study.planned, completed=len(study.finished()), news="")
 
         def report(trial: FrozenTrial) -> None:
             best = study.best()
-            words = "" if best is None else f"best {metric} {best.value:.4g} (trial {best.number})"
-            bar.update(task, completed=len(study.finished()), total=study.planned, best=words)
+            news = [] if best is None else [f"best {metric} {best.value:.4g} (trial {best.number})"]
+            news += [f"{study.time_left(options.jobs)} left"] if len(study.finished()) < study.planned else []
+            bar.update(task, completed=len(study.finished()), total=study.planned, news="; ".join(news))
             count = f"{len(study.finished())} of {study.planned}"
-            console.print(f"{_sentence(trial, sweep.varied, metric)}; {count}; {words}", soft_wrap=True)
+            console.print("; ".join([_sentence(trial, sweep.varied, metric), count, *news]), soft_wrap=True)
 
         try:
             runner.run(adopted, report)
@@ -74,8 +84,12 @@ def run(options: argparse.Namespace) -> int:
             return 130
     found = results(study)
     console.print(table(study, found))
+    if (means := seed_means(study, found)) is not None:
+        console.print(means)
     for file in write(study, found, folder):
         console.print(f"Written: {file}", soft_wrap=True)
+    if any(folder.glob(OFFLINE_RUNS)):
+        console.print(f"W&B kept runs offline. Upload them: wandb sync {folder / OFFLINE_RUNS}", soft_wrap=True)
     failed = [each for each in found if each.state == "failed"]
     if failed:
         console.print(f"{len(failed)} failed; run them once more with: python sweep.py {options.file} --retry-failed")

@@ -13,7 +13,7 @@ from configs.run_folder import new_folder, open_run
 
 
 def main(arguments: list[str]) -> int:
-    """Run one training. Returns the exit status: 0 done, 1 diverged or out of disk, 2 a mistake in the settings, 130 interrupted.
+    """Run one training. Returns the exit status: 0 done, 1 diverged or disk full, 2 a mistake in the settings, 130 interrupted.
 
     Under W&B's agent a run that diverged or was stopped ends with 0: the agent gives up its sweep after a few that don't.
     """

@@ -23,7 +23,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its target, forces it to disk, then renames it over the target; reads tensors only."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write ``checkpoint`` to ``path``. Raises OSError, which names it, when that fails; the file that was there stays as it was."""
+        """Write ``checkpoint`` to ``path``. Raises OSError, naming it, on failure; the earlier file stays."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")

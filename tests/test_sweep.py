@@ -179,6 +179,49 @@ def test_a_study_in_a_shared_database_is_continued_from_elsewhere(tmp_path: Path
     assert not starts(tmp_path / "there"), "all was done already"
 
 
+def test_machines_that_start_together_share_the_trials(tmp_path: Path) -> None:
+    """Three folders stand for three machines; their processes start at once, on a database that isn't there yet."""
+    file = written(tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], "epochs": {"value": 1}, "pace": {"value": 0.5}})
+    storage = ["--storage", f"sqlite:///{tmp_path / 'shared.db'}"]
+    places = [tmp_path / name for name in ("a", "b", "c")]
+    command = [sys.executable, str(ROOT / "sweep.py"), str(file), *storage]
+    machines = [
+        subprocess.Popen(
+            [*command, "--runs", str(place)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for place in places
+    ]
+    said = [machine.communicate(timeout=120)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0, 0], said
+    run_where = [set(starts(place)) for place in places]
+    assert sorted(name for names in run_where for name in names) == [f"trial-{n:03d}" for n in range(7)], "each once"
+    assert sum(bool(names) for names in run_where) >= 2, "they shared the work"
+
+
+def test_a_sweep_that_runs_already_is_not_run_twice(tmp_path: Path) -> None:
+    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 3}, "pace": {"value": 1.0}})
+    command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "tried/trial-000/starts").exists())
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert second.returncode == 2
+    assert "is being run already" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    assert first.wait(timeout=60) == 0
+    assert starts(tmp_path) == {"trial-000": ["0"]}
+
+
+def test_seeds_give_means_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metric = {"name": "final/accuracy", "goal": "maximize"}
+    file = written(tmp_path, {"lr": [0.5], "seed": [1, 2, 3]}, metric=metric)
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert [float(row["best"]) for row in table(tmp_path)] == [0.51, 0.52, 0.53], "taken once, at the end"
+    # By hand: mean 0.52, deviation 0.01, and Student's t for two degrees of freedom is 4.303.
+    assert f"{0.52 - 4.303 * 0.01 / 3**0.5:.4g} to {0.52 + 4.303 * 0.01 / 3**0.5:.4g}" in said
+    assert " left" in said
+
+
 def test_a_target_ends_the_search(tmp_path: Path) -> None:
     metric = {"name": "val/accuracy", "goal": "maximize", "target": 0.15}
     file = written(tmp_path, {"lr": [0.1, 0.2, 0.3]}, metric=metric)

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
+from scipy import stats  # type: ignore[import-untyped]  # SciPy ships no types
 
 from configs.run_folder import read_rows
 from trials.study import Study
@@ -24,12 +26,16 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 @dataclass(frozen=True)
 class Result:
-    """One trial: its number, how it ended, the values of the varied parameters, its rows and the metric's best value."""
+    """One trial: its number, how it ended, the values of the varied parameters, its rows and the metric's best value.
+
+    final: what the evaluation at the end gave (final/test/accuracy ...).
+    """
 
     number: int
     state: str
     values: dict[str, Any]
     rows: list[dict[str, float]]
+    final: dict[str, float]
     best: float | None
     remark: str
 
@@ -45,18 +51,19 @@ class Result:
 
 def results(study: Study) -> list[Result]:
     """All trials that ran, by number."""
-    metric = study.sweep.metric
     found = []
     for trial in study.trials:
         if trial.state == TrialState.WAITING:
             continue
-        file = Path(trial.user_attrs.get("folder", "")) / "metrics.csv"
-        rows = read_rows(file) if file.is_file() else []
-        seen = [row[metric.name] for row in rows if metric.name in row]
-        best = (max if metric.maximize else min)(seen, default=None)
+        folder = Path(trial.user_attrs.get("folder", ""))
+        metrics, end = folder / "metrics.csv", folder / "summary.json"
+        rows = read_rows(metrics) if metrics.is_file() else []
+        summary: dict[str, Any] = json.loads(end.read_text()) if end.is_file() else {}
+        final = {name: value for name, value in summary.items() if name.startswith("final/")}
+        best = study.sweep.metric.reached(rows, summary)
         values = {key: trial.user_attrs.get("values", {}).get(key) for key in study.sweep.varied}
         state, remark = _ending(trial)
-        found.append(Result(trial.number, state, values, rows, best, remark))
+        found.append(Result(trial.number, state, values, rows, final, best, remark))
     return found
 
 
@@ -82,8 +89,33 @@ def table(study: Study, found: Sequence[Result]) -> Table:
     return made
 
 
+def seed_means(study: Study, found: Sequence[Result]) -> Table | None:
+    """Means over the seeds, with Student's 95 % interval of the mean, for each combination of the other parameters.
+
+    Trials that didn't finish are left out and counted. None where ``seed`` isn't varied.
+    """
+    varied, metric = study.sweep.varied, study.sweep.metric.name
+    if "seed" not in varied:
+        return None
+    others = [key for key in varied if key != "seed"]
+    made = Table(*others, f"mean {metric}", "95 % interval", "seeds", "not finished")
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for each in found:
+        groups.setdefault(tuple(str(each.values[key]) for key in others), []).append(each)
+    for key, own in groups.items():
+        values = [each.best for each in own if each.state == "finished" and each.best is not None]
+        words = ["", ""]
+        if values:
+            words[0] = f"{np.mean(values):.4g}"
+        if len(values) > 1:
+            half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+            words[1] = f"{np.mean(values) - half:.4g} to {np.mean(values) + half:.4g}"
+        made.add_row(*key, *words, str(len(values)), str(len(own) - len(values)))
+    return made
+
+
 def write(study: Study, found: Sequence[Result], folder: Path) -> list[Path]:
-    """Write ``trials.csv``, with the best value of the metric and all of the last epoch's figures, and the pictures.
+    """Write ``trials.csv``: the metric's best value, figures of the last epoch and of the end; and the pictures.
 
     Returns the files.
     """
@@ -91,6 +123,7 @@ def write(study: Study, found: Sequence[Result], folder: Path) -> list[Path]:
     rows = [
         {"trial": each.number, **each.values, "ended": each.state, "remark": each.remark, "best": each.best}
         | (each.rows[-1] if each.rows else {})
+        | each.final
         for each in found
     ]
     with files[0].open("w", newline="") as stream:
@@ -169,7 +202,7 @@ def _curves(study: Study, found: Sequence[Result], key: str | None, file: Path) 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     families = _families(study, found, key)
     steps = sorted({each.values[key] for own in families.values() for each in own}) if key else []
-    for axes, name in zip(figure.subplots(1, 2), (study.sweep.metric.name, "test/loss"), strict=True):
+    for axes, name in zip(figure.subplots(1, 2), (_by_epoch(study), "test/loss"), strict=True):
         for number, own in enumerate(families.values()):
             for each in own:
                 points = [(row["epoch"], row[name]) for row in each.rows if name in row]
@@ -187,6 +220,11 @@ def _curves(study: Study, found: Sequence[Result], key: str | None, file: Path) 
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=110)
     return file
+
+
+def _by_epoch(study: Study) -> str:
+    """The metric, or that of its kind that is known after each epoch."""
+    return study.sweep.metric.name.removeprefix("final/")
 
 
 def _wide(axes: Axes) -> None:

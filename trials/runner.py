@@ -85,14 +85,17 @@ class Runner:
             return False
         name = f"trial-{trial.number:03d}"
         folder = Path(trial.user_attrs.get("folder", self.folder / name))
+        trial.set_user_attr("folder", str(folder))
+        trial.set_user_attr("host", socket.gethostname())
         command = trial_command(self.study.sweep, trial.user_attrs["values"], self.folder / name)
         if (folder / "checkpoints/last.ckpt").exists():
             command.append(f"resume={folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)  # of a training that was cut off before its first epoch had ended
             command += [f"runs={folder.parent}", f"name={folder.name}", f"logger.group={self.study.sweep.name}"]
-            if self.study.sweep.project:
-                command.append(f"logger.project={self.study.sweep.project}")
+            for key in ("project", "entity"):
+                if value := getattr(self.study.sweep, key):
+                    command.append(f"logger.{key}={value}")
         command += self.words
         environment = dict(os.environ)
         if self.jobs > 1:
@@ -106,10 +109,8 @@ class Runner:
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
                 )
         process = psutil.Process(child.pid)
-        for key, value in (
-            ("folder", str(folder)), ("host", socket.gethostname()), ("pid", child.pid), ("born", process.create_time()),
-        ):  # fmt: skip
-            trial.set_user_attr(key, value)
+        trial.set_user_attr("pid", child.pid)
+        trial.set_user_attr("born", process.create_time())
         self.running.append(Running(trial, process, folder, child=child))
         return True
 
@@ -130,24 +131,23 @@ class Runner:
 
     def _conclude(self, each: Running, rows: list[dict[str, float]]) -> None:
         """Tell the study how a trial ended: its run's own record says it."""
-        values = [row[self.study.sweep.metric.name] for row in rows if self.study.sweep.metric.name in row]
-        summary = each.folder / "summary.json"
+        file = each.folder / "summary.json"
+        summary: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
         if each.stopped:
             each.trial.set_user_attr("stopped", f"early, after epoch {len(rows)}")
             self.study.optuna.tell(each.trial, state=TrialState.PRUNED)
-        elif not summary.exists():
+        elif summary is None:
             each.trial.set_user_attr("failed", _last_line(each.folder.with_suffix(".txt")))
             self.study.optuna.tell(each.trial, state=TrialState.FAIL)
-        elif (divergence := _divergence(summary)) is not None:
-            each.trial.set_user_attr("diverged", divergence)
+        elif summary.get("diverged"):
+            each.trial.set_user_attr("diverged", str(summary["divergence"]))
             self.study.optuna.tell(each.trial, state=TrialState.PRUNED)
-        elif not values:
+        elif (value := self.study.sweep.metric.reached(rows, summary)) is None:
             known = ", ".join(sorted(rows[-1])) if rows else "nothing"
             each.trial.set_user_attr("failed", f"no metric {self.study.sweep.metric.name}; its metrics.csv has {known}")
             self.study.optuna.tell(each.trial, state=TrialState.FAIL)
         else:
-            best = max(values) if self.study.sweep.metric.maximize else min(values)
-            self.study.optuna.tell(each.trial, best)
+            self.study.optuna.tell(each.trial, value)
 
     def _rows(self, folder: Path) -> list[dict[str, float]]:
         file = folder / "metrics.csv"
@@ -167,11 +167,6 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, own)
-
-
-def _divergence(summary: Path) -> str | None:
-    found: dict[str, Any] = json.loads(summary.read_text())
-    return str(found["divergence"]) if found.get("diverged") else None
 
 
 def _last_line(file: Path) -> str:

@@ -4,22 +4,28 @@ A trial is enqueued or drawn, then running, then complete (with the best value o
 loss diverged: then ``diverged`` says when) or failed. Its user attributes hold what Optuna doesn't: the ``values`` passed on,
 the ``folder`` of its run, and the ``host``, ``pid`` and ``born`` of its process, by which a later start finds out whether it
 still runs. A trial that was interrupted is enqueued anew with the same folder, from where its training goes on; ``again``
-names the one that it repeats.
+names the one that it repeats. Where machines share a study, the one that creates it enqueues the grid, each takes up only its
+own trials, and one that was asked for when another machine had just taken the last is ``surplus``.
 """
 
 import itertools
 import logging
 import socket
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
 import psutil  # type: ignore[import-untyped]  # psutil ships no types
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from configs import SettingsError
 from trials.parameters import Choice
 from trials.sweep_file import Sweep
+
+PATIENCE = 60  # seconds for what another machine is in the middle of
 
 
 class Study:
@@ -32,36 +38,49 @@ class Study:
     def __init__(self, sweep: Sweep, folder: Path, storage: str | None = None, seed: int = 0) -> None:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self.sweep = sweep
+        self.folder = folder
+        self.shared = storage is not None
+        created = False
         try:
             database = optuna.storages.RDBStorage(storage or f"sqlite:///{(folder / 'study.db').absolute()}")
-            self.optuna = optuna.create_study(
-                storage=database,
-                study_name=sweep.name,
-                direction="maximize" if sweep.metric.maximize else "minimize",
-                pruner=self._pruner(),
-                load_if_exists=True,
-            )
+            direction = StudyDirection.MAXIMIZE if sweep.metric.maximize else StudyDirection.MINIMIZE
+            try:
+                self.optuna = optuna.create_study(
+                    storage=database, study_name=sweep.name, direction=direction, pruner=self._pruner()
+                )
+                created = True
+            except optuna.exceptions.DuplicatedStudyError:
+                self.optuna = optuna.load_study(storage=database, study_name=sweep.name, pruner=self._pruner())
         except Exception as problem:  # SQLAlchemy's many, and Optuna's own
             raise SettingsError(f"the study's database: {str(problem).splitlines()[0]}") from problem
+        if self.shared and not created:
+            self._wait_for_definition()
         before = self.optuna.user_attrs.get("definition")
-        if before is not None and before != _searched(sweep):
+        if before is None:  # new, or cut off while it was set up
+            if sweep.method == "grid":
+                self._enqueue_grid()
+            self.optuna.set_user_attr("definition", _searched(sweep))
+        elif before != _searched(sweep):
             raise SettingsError(
                 f"{sweep.file} has changed since the trials of {sweep.name!r} in {folder} began: undo that, or change its name"
             )
-        self.optuna.set_user_attr("definition", _searched(sweep))
         drawn = len(self.trials)  # a sampler that began at the same seed again would draw the same again
         if sweep.method == "bayes":
             self.optuna.sampler = optuna.samplers.TPESampler(seed=seed + drawn, constant_liar=True)
         else:
             self.optuna.sampler = optuna.samplers.RandomSampler(seed=seed + drawn)
-        if sweep.method == "grid":
-            self._enqueue_grid()
 
     def _pruner(self) -> optuna.pruners.BasePruner:
         if self.sweep.hyperband is None:
             return optuna.pruners.NopPruner()
         first, factor = self.sweep.hyperband
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
+
+    def _wait_for_definition(self) -> None:
+        """Wait until the machine that created the study has enqueued its trials, unless it has died on the way."""
+        until = time.monotonic() + PATIENCE
+        while "definition" not in self.optuna.user_attrs and time.monotonic() < until:
+            time.sleep(0.2)
 
     def _enqueue_grid(self) -> None:
         varied = {key: own for key, own in self.sweep.parameters.items() if isinstance(own, Choice) and len(own.values) > 1}
@@ -73,10 +92,10 @@ class Study:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """All trials so far, without those that were repeated later."""
+        """All trials so far, without those that were repeated later or are surplus."""
         found = self.optuna.get_trials(deepcopy=False)
         repeated = {trial.user_attrs.get("again") for trial in found}
-        return [trial for trial in found if trial.number not in repeated]
+        return [trial for trial in found if trial.number not in repeated and "surplus" not in trial.user_attrs]
 
     @property
     def planned(self) -> int:
@@ -87,6 +106,17 @@ class Study:
     def finished(self) -> list[FrozenTrial]:
         """The trials that have come to an end of any kind."""
         return [trial for trial in self.trials if trial.state.is_finished()]
+
+    def time_left(self, jobs: int) -> timedelta | None:
+        """How long the rest will take, ``jobs`` at a time, at the mean pace of the finished trials; None before the first."""
+        spans = [
+            trial.datetime_complete - trial.datetime_start
+            for trial in self.finished() if trial.datetime_complete and trial.datetime_start
+        ]  # fmt: skip
+        if not spans:
+            return None
+        seconds = sum(span.total_seconds() for span in spans) / len(spans) * (self.planned - len(spans)) / jobs
+        return timedelta(seconds=round(max(0.0, seconds)))
 
     def best(self) -> FrozenTrial | None:
         """The complete trial with the best value."""
@@ -103,19 +133,30 @@ class Study:
         if self._target_reached() or (cap is not None and begun >= cap) or (self.sweep.method == "grid" and not waiting):
             return None
         trial = self.optuna.ask()
+        if self._surplus(trial.number):
+            trial.set_user_attr("surplus", True)
+            self.optuna.tell(trial, state=TrialState.FAIL)
+            return None
         values = {key: own.suggest(trial, key) for key, own in self.sweep.parameters.items()}
         trial.set_user_attr("values", values)
         return trial
 
+    def _surplus(self, number: int) -> bool:
+        """Whether a trial just asked for is one too many, as another machine took the last one at the same moment."""
+        if self.sweep.method == "grid" and "fixed_params" not in self.optuna.get_trials(deepcopy=False)[number].system_attrs:
+            return True
+        earlier = [trial for trial in self.trials if trial.number < number and trial.state != TrialState.WAITING]
+        return self.sweep.run_cap is not None and len(earlier) >= self.sweep.run_cap
+
     def take_up(self, retry_failed: bool) -> list[FrozenTrial]:
-        """Enqueue again what was interrupted on this machine and, if asked, what failed.
+        """Enqueue again what was interrupted here and, if asked, what failed.
 
         Returns the trials whose trainings still run, or have finished with nobody watching.
         """
         unwatched = []
         for trial in self.trials:
             attributes = trial.user_attrs
-            if trial.state == TrialState.RUNNING and attributes.get("host", socket.gethostname()) == socket.gethostname():
+            if trial.state == TrialState.RUNNING and self._own(trial):
                 finished = (Path(attributes.get("folder", "nowhere")) / "summary.json").exists()
                 if finished or process_of(trial) is not None:
                     unwatched.append(trial)
@@ -125,6 +166,15 @@ class Study:
             elif trial.state == TrialState.FAIL and retry_failed:
                 self._again(trial, None)
         return unwatched
+
+    def _own(self, trial: FrozenTrial) -> bool:
+        """Whether a running trial was started from this folder of this machine, or by one that died before it said so."""
+        marks = trial.user_attrs
+        if "host" not in marks:
+            asked = trial.datetime_start or datetime.min
+            return not self.shared or datetime.now() - asked > timedelta(seconds=PATIENCE)
+        here = Path(marks["folder"]).absolute().parent == self.folder.absolute()
+        return here and marks["host"] == socket.gethostname()
 
     def _again(self, trial: FrozenTrial, folder: str | None) -> None:
         attributes: dict[str, Any] = {"again": trial.number}

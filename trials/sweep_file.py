@@ -23,11 +23,21 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Metric:
-    """What is searched for. ``name`` is a column of the runs' ``metrics.csv``; ``target`` ends the sweep."""
+    """What is searched for. ``name`` is a column of the runs' ``metrics.csv`` or a figure of their ``summary.json``.
+
+    A trial whose value reaches ``target`` ends the sweep.
+    """
 
     name: str
     maximize: bool
     target: float | None = None
+
+    def reached(self, rows: list[dict[str, float]], summary: dict[str, Any]) -> float | None:
+        """The best value over the epochs; of a figure that is taken once at the end, that one. None without any."""
+        values = [row[self.name] for row in rows if self.name in row]
+        if not values:
+            return summary.get(self.name)
+        return max(values) if self.maximize else min(values)
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,8 @@ class Sweep:
     run_cap: int | None
     hyperband: tuple[int, int] | None
     project: str | None
+    entity: str | None
+    description: str | None
     definition: dict[str, Any]
 
     @property
@@ -94,7 +106,8 @@ def read_sweep(file: Path) -> Sweep:
     return Sweep(
         file, str(found.get("name", file.stem)), str(found.get("program", "train.py")), method, metric, parameters,
         tuple(map(str, found.get("command", DEFAULT_COMMAND))), run_cap,
-        _hyperband(found.get("early_terminate"), refuse), found.get("project"), found,
+        _hyperband(found.get("early_terminate"), refuse), found.get("project"), found.get("entity"),
+        found.get("description"), found,
     )  # fmt: skip
 
 
@@ -122,7 +135,10 @@ def _metric(entry: Any, method: str, refuse: Refuse) -> Metric:
         refuse(("metric", "goal"), f"{goal} is not one of minimize, maximize")
     if others := set(entry) - {"name", "goal", "target"}:
         refuse(("metric",), f"{', '.join(sorted(others))} not known here")
-    return Metric(str(entry["name"]), goal == "maximize", entry.get("target"))
+    target = entry.get("target")
+    if target is not None and (isinstance(target, bool) or not isinstance(target, int | float)):
+        refuse(("metric", "target"), f"{target} is no number")
+    return Metric(str(entry["name"]), goal == "maximize", target)
 
 
 def _hyperband(entry: Any, refuse: Refuse) -> tuple[int, int] | None:
@@ -134,13 +150,17 @@ def _hyperband(entry: Any, refuse: Refuse) -> tuple[int, int] | None:
         refuse(place, "type must be hyperband")
     if entry.get("strict"):
         refuse((*place, "strict"), "not done here: trials are stopped as they come by; leave it out")
-    eta = entry.get("eta", 3)
-    if not isinstance(eta, int) or eta < 2:
-        refuse((*place, "eta"), "must be a whole number from 2")
-    if "min_iter" in entry:
-        return int(entry["min_iter"]), eta
-    if {"max_iter", "s"} <= entry.keys():
-        return max(1, int(entry["max_iter"]) // eta ** int(entry["s"])), eta
+    numbers = {key: number for key, number in entry.items() if key not in ("type", "strict")}
+    for key, number in numbers.items():
+        if key not in ("min_iter", "max_iter", "s", "eta"):
+            refuse((*place, key), "not known here; hyperband has min_iter, or max_iter and s, and eta")
+        if not isinstance(number, int) or number < (2 if key == "eta" else 1):
+            refuse((*place, key), f"must be a whole number from {2 if key == 'eta' else 1}")
+    eta = numbers.pop("eta", 3)
+    if numbers.keys() == {"min_iter"}:
+        return numbers["min_iter"], eta
+    if numbers.keys() == {"max_iter", "s"}:
+        return max(1, numbers["max_iter"] // eta ** numbers["s"]), eta
     refuse(place, "needs min_iter, or max_iter and s")
 
 

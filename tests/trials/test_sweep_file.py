@@ -61,6 +61,22 @@ early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3}
             6,
             "strict: not done here",
         ),
+        (
+            "method: grid\nparameters:\n  a: {value: 1}\nearly_terminate:\n  type: hyperband\n  min_inter: 3\n",
+            6,
+            "min_inter: not known here",
+        ),
+        (
+            "method: grid\nparameters:\n  a: {value: 1}\nearly_terminate:\n  type: hyperband\n  min_iter: some\n",
+            6,
+            "a whole number from 1",
+        ),
+        (
+            "method: grid\nparameters:\n  a: {value: 1}\nearly_terminate: {type: hyperband, min_iter: 1, max_iter: 9, s: 2}\n",
+            4,
+            "needs min_iter, or max_iter and s",
+        ),
+        ("method: grid\nmetric:\n  name: x\n  target: much\nparameters: {a: {value: 1}}\n", 4, "much is no number"),
         ("method: grid\nmetric:\n  name: x\n  goal: higher\nparameters: {a: {value: 1}}\n", 4, "minimize, maximize"),
         ("parameters: {a: {value: 1}}\n", 1, "method is missing"),
     ],
