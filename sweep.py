@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     except SettingsError as mistake:
         print(f"sweep.py: {mistake}", file=sys.stderr)
     except Timeout:
-        words = "is being run already; --jobs runs several trials at a time, --runs and --storage several machines'"
+        words = "is being run already; --jobs runs several trials at a time, --storage shares them among machines"
         print(f"sweep.py: the sweep in {folder} {words}", file=sys.stderr)
     return 2
 

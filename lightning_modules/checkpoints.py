@@ -23,7 +23,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its target, forces it to disk, then renames it over the target; reads tensors only."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write ``checkpoint`` to ``path``. Raises OSError, naming it, on failure; the earlier file stays."""
+        """Write ``checkpoint`` to ``path``. Raises OSError with that path on failure; the earlier file stays."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
@@ -35,7 +35,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
             os.replace(partial, target)
         except BaseException as problem:
             partial.unlink(missing_ok=True)
-            # torch's writer, interrupted or out of space, then fails to close its file; what it was is the context.
+            # torch's writer, interrupted or out of space, fails again as it closes its file: the context is the first failure.
             cause = problem if isinstance(problem, OSError) else problem.__context__
             if isinstance(cause, OSError):
                 raise OSError(cause.errno, cause.strerror, str(target)) from problem

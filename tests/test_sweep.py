@@ -198,6 +198,17 @@ def test_machines_that_start_together_share_the_trials(tmp_path: Path) -> None:
     assert sum(bool(names) for names in run_where) >= 2, "they shared the work"
 
 
+def test_what_a_file_says_of_wandb_reaches_the_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = {"project": "networks", "entity": "a-team", "description": "which rate is best"}
+    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 1}}, **words)
+    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "which rate is best" in said
+    assert "no W&B sweep object" in said
+    command = (tmp_path / "tried/trial-000.txt").read_text().splitlines()[0].split()
+    assert {"logger.project=networks", "logger.entity=a-team", "logger.group=tried"} <= set(command)
+
+
 def test_a_sweep_that_runs_already_is_not_run_twice(tmp_path: Path) -> None:
     file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 3}, "pace": {"value": 1.0}})
     command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]

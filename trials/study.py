@@ -12,24 +12,35 @@ import itertools
 import logging
 import socket
 import time
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
 import psutil  # type: ignore[import-untyped]  # psutil ships no types
+from filelock import FileLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
 
 from configs import SettingsError
 from trials.parameters import Choice
 from trials.sweep_file import Sweep
 
 PATIENCE = 60  # seconds for what another machine is in the middle of
+OPENINGS = 10  # tries to open the database before its error counts
 
 
 class Study:
     """The trials of a sweep, kept in a database beside the runs, or in one that several machines share.
+
+    Args:
+        sweep: what to try.
+        folder: holds the runs of this machine and, without ``storage``, the database.
+        storage: the SQLAlchemy URL of a shared database.
+        seed: of the search, for random and bayes.
 
     Raises:
         SettingsError: the database is that of another sweep, or can't be reached.
@@ -42,7 +53,8 @@ class Study:
         self.shared = storage is not None
         created = False
         try:
-            database = optuna.storages.RDBStorage(storage or f"sqlite:///{(folder / 'study.db').absolute()}")
+            url = storage or f"sqlite:///{(folder / 'study.db').absolute()}"
+            database = _database(url)
             direction = StudyDirection.MAXIMIZE if sweep.metric.maximize else StudyDirection.MINIMIZE
             try:
                 self.optuna = optuna.create_study(
@@ -53,6 +65,7 @@ class Study:
                 self.optuna = optuna.load_study(storage=database, study_name=sweep.name, pruner=self._pruner())
         except Exception as problem:  # SQLAlchemy's many, and Optuna's own
             raise SettingsError(f"the study's database: {str(problem).splitlines()[0]}") from problem
+        self._turn = _turn(url)
         if self.shared and not created:
             self._wait_for_definition()
         before = self.optuna.user_attrs.get("definition")
@@ -132,7 +145,8 @@ class Study:
         cap = self.sweep.run_cap
         if self._target_reached() or (cap is not None and begun >= cap) or (self.sweep.method == "grid" and not waiting):
             return None
-        trial = self.optuna.ask()
+        with self._turn:
+            trial = self.optuna.ask()
         if self._surplus(trial.number):
             trial.set_user_attr("surplus", True)
             self.optuna.tell(trial, state=TrialState.FAIL)
@@ -187,6 +201,25 @@ class Study:
         if target is None or best is None or best.value is None:
             return False
         return best.value >= target if self.sweep.metric.maximize else best.value <= target
+
+
+def _database(url: str) -> optuna.storages.RDBStorage:
+    """The database at this URL, new where there is none.
+
+    Of machines that create it at the same moment all but one trip over tables that are suddenly there; they try again.
+    """
+    for _ in range(OPENINGS):
+        try:
+            return optuna.storages.RDBStorage(url)
+        except DBAPIError:
+            time.sleep(0.5)
+    return optuna.storages.RDBStorage(url)
+
+
+def _turn(url: str) -> AbstractContextManager[object]:
+    """Keeps two from getting the same waiting trial: database servers lock its row, SQLite knows no such lock."""
+    parts = make_url(url)
+    return FileLock(f"{parts.database}.lock") if parts.drivername.startswith("sqlite") else nullcontext()
 
 
 def process_of(trial: FrozenTrial) -> psutil.Process | None:
