@@ -1,5 +1,7 @@
 """What happens to a study that several machines share at the moments that real processes seldom hit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -31,14 +33,14 @@ def test_of_two_that_ask_for_the_last_trial_one_gets_it(
     sweep = sweep_of(tmp_path, **others)
     here, there = Study(sweep, tmp_path / "here", storage), Study(sweep, tmp_path / "there", storage)
     first = here.next_trial()
-    ask = there.optuna.ask
     taken = []
 
-    def ask_too_late() -> optuna.Trial:
+    @contextmanager
+    def turn_that_comes_too_late() -> Iterator[None]:
         taken.append(here.next_trial())
-        return ask()
+        yield
 
-    monkeypatch.setattr(there.optuna, "ask", ask_too_late)
+    monkeypatch.setattr(there, "_turn", turn_that_comes_too_late())
     assert there.next_trial() is None
     assert first is not None
     assert [trial.number for trial in taken if trial is not None] == [1]
