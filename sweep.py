@@ -59,7 +59,7 @@ def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     if sweep.description:
         console.print(sweep.description)
     console.print(f"{sweep.name}: {study.planned} trials; in W&B a group of runs of this name, no W&B sweep object")
-    adopted = study.take_up(options.retry_failed)
+    adopted = study.resume_interrupted(options.retry_failed)
     runner = Runner(study, folder, options.jobs, tuple(options.words))
     metric = sweep.metric.name
     columns = (

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from configs import Settings, SettingsError
-from configs.command_line import help_text
-from configs.run_folder import new_folder, open_run
+from configs.parser import help_text
+from experiment.run_folder import new_folder, open_run
 
 
 def main(arguments: list[str]) -> int:
@@ -27,10 +27,10 @@ def main(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted outside of training; what its epochs left is kept")
-        return under_agent(130)
+        return exit_code_for_agent(130)
 
 
-def under_agent(status: int) -> int:
+def exit_code_for_agent(status: int) -> int:
     """An exit status for a run that ended early but not by a fault: 0 where W&B's agent would count it as a failure."""
     return 0 if "WANDB_SWEEP_ID" in os.environ else status
 
@@ -43,37 +43,39 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     from lightning import Trainer, seed_everything
     from lightning.pytorch.callbacks import RichProgressBar
 
-    from configs.command_line import flat, plain, save_settings
-    from datamodules import build_datamodule, save_split
-    from lightning_modules import Classifier, build_network
-    from lightning_modules.checkpoints import WholeCheckpointIO, checkpoint_callbacks
-    from lightning_modules.confusion import save_confusion
+    from configs.parser import flat, plain, save_settings
+    from datamodules.registry import build_datamodule
+    from datamodules.splits import save_split
+    from experiment.checkpoint_io import AtomicCheckpointIO, checkpoint_callbacks
+    from experiment.confusion import save_confusion
+    from experiment.csv_recorder import CSVRecorder
+    from experiment.distributed import TerminateWorkers, install_signal_handlers, trainer_options
+    from experiment.divergence import DivergedError, StopOnDivergence
+    from experiment.hardware import best_precision, configure_malloc
+    from experiment.loggers import build_logger, finish_logger, quiet_lightning
+    from experiment.summary import code_version, format_summary, resume_hint, summary, write_summary
+    from experiment.visualization import build_probes, visualization_callbacks
+    from lightning_modules.classifier import Classifier
     from lightning_modules.filter_clipping import FilterClipping
-    from lightning_modules.layer_table import print_layer_table
-    from lightning_modules.loggers import build_logger, finish_logger, quiet_lightning
-    from lightning_modules.machine import best_precision, keep_freed_memory
-    from lightning_modules.networks import IMAGE_SIZES
-    from lightning_modules.processes import EndTogether, engine, hear_sigterm
-    from lightning_modules.record import DivergedError, RunRecord, StopOnDivergence
-    from lightning_modules.report import code_version, final_words, how_to_go_on, summary, write_summary
-    from looking import looks, probes_of
+    from lightning_modules.networks.registry import IMAGE_SIZES, build_network
+    from lightning_modules.networks.summary import print_layer_table
 
-    hear_sigterm()
+    install_signal_handlers()
     quiet_lightning()
-    keep_freed_memory()
+    configure_malloc()
     precision = best_precision() if settings.trainer.precision == "auto" else settings.trainer.precision
-    devices, place = engine(settings, precision)
+    devices, place = trainer_options(settings, precision)
     image_size = settings.data.image_size or IMAGE_SIZES[settings.model.name]
     command = shlex.join(["python", "train.py", *sys.argv[1:]])
     facts: dict[str, Any] = {
-        "command": command, "input_size": image_size, "test_crops": settings.data.test_crops, "computed_in": precision,
+        "command": command, "input_size": image_size, "test_crops": settings.data.test_crops, "precision": precision,
         "processes": place.world_size, **code_version(),
     }  # fmt: skip
     data = build_datamodule(settings.data, image_size, settings.seed)
     data.prepare_data()
     data.setup("fit")
-    images_each = data.images_each(place.world_size)
-    probes = probes_of(data, settings.viz.probes)
+    per_process_batch_size = data.per_process_batch_size(place.world_size)
+    probes = build_probes(data, settings.viz.probes)
 
     seed_everything(settings.seed, verbose=False)
     network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
@@ -90,12 +92,14 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         save_split(data.split, data.files, folder / "split")
         print_layer_table(network, image_size, f"{title}: {len(data.class_names)} classes")
         if place.world_size > 1:
-            print(f"{place.world_size} processes, each with {images_each} of a step's {settings.data.batch_size} images")
+            print(
+                f"{place.world_size} processes, each with {per_process_batch_size} of a step's {settings.data.batch_size} images"
+            )
         logger = build_logger(settings.logger, folder, flat(settings) | facts)
 
     radius = settings.optim.filter_radius
     bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
-    record = RunRecord(folder, title)
+    record = CSVRecorder(folder, title)
     trainer = Trainer(
         **devices,
         max_epochs=settings.trainer.max_epochs,
@@ -105,12 +109,12 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
             *([RichProgressBar(leave=False)] if bar else []),
             StopOnDivergence(len(data.class_names)),
             *([FilterClipping(radius, data.grey_levels_per_unit)] if radius else []),
-            *looks(settings.viz, data, probes, folder / "pictures", settings.trainer.max_epochs),
+            *visualization_callbacks(settings.viz, data, probes, folder / "pictures", settings.trainer.max_epochs),
             record,  # after the pictures: it commits the row that they joined
             *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),
-            EndTogether(),
+            TerminateWorkers(),
         ],
-        plugins=[WholeCheckpointIO()],
+        plugins=[AtomicCheckpointIO()],
         default_root_dir=folder,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the datamodule gives each device its share
@@ -128,11 +132,11 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
     except SystemExit:  # Lightning's answer to Ctrl-C
         if place.is_global_zero:
             finish_logger(logger, {})
-            print(f"\nInterrupted. {how_to_go_on(folder)}")
-        return under_agent(130)
+            print(f"\nInterrupted. {resume_hint(folder)}")
+        return exit_code_for_agent(130)
     except OSError as problem:  # such as a full disk
         finish_logger(logger, {}, exit_code=1)
-        print(f"\ntrain.py: {problem}" + (f". {how_to_go_on(folder)}" if place.is_global_zero else ""), file=sys.stderr)
+        print(f"\ntrain.py: {problem}" + (f". {resume_hint(folder)}" if place.is_global_zero else ""), file=sys.stderr)
         return 1
     if trainer.is_global_zero:
         final = {} if diverged else {name: value.item() for name, value in trainer.callback_metrics.items()}
@@ -141,8 +145,8 @@ def train(settings: Settings, checkpoint: Path | None) -> int:
         write_summary(figures, folder / "summary.json")
         if not diverged:
             save_confusion(model.confusion_matrix, data.class_names, folder, title)
-        print(final_words(figures, record.rows, folder, finish_logger(logger, figures)))
-        return under_agent(1) if diverged else 0
+        print(format_summary(figures, record.rows, folder, finish_logger(logger, figures)))
+        return exit_code_for_agent(1) if diverged else 0
     return 0  # of the other processes: Lightning would take any other for a crash
 
 

@@ -19,7 +19,7 @@ from benchmarks.projections import projections, strongest_of_all_maps
 from benchmarks.steps import training_steps
 from benchmarks.timing import Row
 from configs import SettingsError
-from lightning_modules.machine import machine
+from experiment.hardware import describe_hardware
 
 BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "alexnet_step": partial(training_steps, "alexnet"),
@@ -57,7 +57,7 @@ def main() -> None:
     console.print(_table(rows))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        where = f"{machine()}, torch {torch.__version__}"
+        where = f"{describe_hardware()}, torch {torch.__version__}"
         facts = {"machine": where, "repeats": options.repeats, "rows": [dataclasses.asdict(row) for row in rows]}
         (options.out / "benchmark.json").write_text(json.dumps(facts, indent=1) + "\n")
         (options.out / "benchmark.md").write_text(_markdown(rows, where, options.repeats))
@@ -69,7 +69,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table("what", "ours", "theirs", "unit", "ratio (spread)", "meaning", title=machine())
+    table = Table("what", "ours", "theirs", "unit", "ratio (spread)", "meaning", title=describe_hardware())
     for row in rows:
         table.add_row(*_cells(row))
     return table

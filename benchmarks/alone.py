@@ -10,9 +10,8 @@ import torch
 
 from benchmarks.steps import CLASSES, batch, our_step, plain, plain_step
 from configs import ModelSettings
-from lightning_modules import build_network
-from lightning_modules.machine import keep_freed_memory
-from lightning_modules.networks import IMAGE_SIZES
+from experiment.hardware import configure_malloc
+from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 
 
 def peak_memory() -> float:
@@ -33,7 +32,7 @@ if __name__ == "__main__":
         step = plain_step(network, images, targets)
     else:
         if way == "ours":
-            keep_freed_memory()
+            configure_malloc()
         step = our_step(network.to(memory_format=torch.channels_last), images, targets)
     step()
     seconds = []

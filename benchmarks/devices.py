@@ -13,10 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.steps import BATCH, CLASSES, batch, our_step
 from benchmarks.timing import Row, in_turns, rates
 from configs import ModelSettings
-from lightning_modules import build_network
-from lightning_modules.layers import pooled_first
-from lightning_modules.machine import best_precision, keep_freed_memory
-from lightning_modules.networks import IMAGE_SIZES
+from experiment.hardware import best_precision, configure_malloc
+from lightning_modules.networks.layers import pool_before_relu
+from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 
 PROCESSES = 2
 EXCHANGES = 20  # sums of one number, of which one is too short to time
@@ -29,7 +28,7 @@ def two_processes(name: str, repeats: int) -> list[Row]:
     images, targets = batch(size)
     network = build_network(ModelSettings(name=name, dropout=0.0), CLASSES).to(memory_format=torch.channels_last)
     gradients = sum(weight.numel() for weight in network.parameters()) * 4 / 1e6
-    keep_freed_memory()
+    configure_malloc()
     alone = our_step(network, images, targets, precision)
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(PROCESSES)]
@@ -88,11 +87,11 @@ def _share(
 ) -> None:
     """One of the processes: does what ``parent`` asks for until that is to end."""
     torch.set_num_threads(threads)
-    keep_freed_memory()
+    configure_malloc()
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES)
     torch.manual_seed(0)
     network = build_network(ModelSettings(name=name, dropout=0.0), CLASSES).to(memory_format=torch.channels_last)
-    forward = DistributedDataParallel(pooled_first(network))
+    forward = DistributedDataParallel(pool_before_relu(network))
     gradients = torch.zeros(sum(weight.numel() for weight in network.parameters()))
     number = torch.zeros(1)
     tasks: dict[str, Callable[[], Any]] = {

@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.steps import BATCH, CLASSES, CLIP, batch, our_step
 from benchmarks.timing import Row, rates
 from configs import ModelSettings, OptimSettings
-from lightning_modules import Classifier, build_network
-from lightning_modules.loggers import quiet_lightning
-from lightning_modules.machine import keep_freed_memory
-from lightning_modules.record import StopOnDivergence
+from experiment.divergence import StopOnDivergence
+from experiment.hardware import configure_malloc
+from experiment.loggers import quiet_lightning
+from lightning_modules.classifier import Classifier
+from lightning_modules.networks.registry import build_network
 
 SKIPPED = 2  # first steps, which also set things up
 
@@ -52,7 +53,7 @@ class OneBatch(Dataset[Any]):
 def lightning_loop(repeats: int) -> list[Row]:
     """Lightning's loop over our step with metrics and callbacks, against a bare loop over the same step."""
     quiet_lightning()
-    keep_freed_memory()
+    configure_malloc()
     steps = 6
     images, targets = batch(227)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -12,21 +12,21 @@ from torch import nn
 from benchmarks.steps import BATCH, batch, our_step
 from benchmarks.timing import Row, in_turns
 from configs import DataSettings, ModelSettings, OptimSettings, VizSettings
-from datamodules.caltech101 import Caltech101
-from lightning_modules import Classifier, build_network
-from lightning_modules.layers import pooled_first
-from lightning_modules.loggers import quiet_lightning
-from lightning_modules.machine import keep_freed_memory
-from lightning_modules.networks import IMAGE_SIZES
-from looking import looks, probes_of
-from viz_callbacks.deconvolution import convolution_layers
-from viz_callbacks.strongest import Watch
+from datamodules.caltech101.datamodule import Caltech101
+from experiment.hardware import configure_malloc
+from experiment.loggers import quiet_lightning
+from experiment.visualization import build_probes, visualization_callbacks
+from lightning_modules.classifier import Classifier
+from lightning_modules.networks.layers import pool_before_relu
+from lightning_modules.networks.registry import IMAGE_SIZES, build_network
+from viz_callbacks.engine.feature_maps import convolution_layers
+from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 
 def pictures(name: str, repeats: int) -> list[Row]:
     """All that a run looks at by default after each epoch, files written, against the epoch's training steps in float32."""
     quiet_lightning()
-    keep_freed_memory()
+    configure_malloc()
     data = Caltech101(DataSettings(), IMAGE_SIZES[name], seed=1)
     data.prepare_data()
     data.setup("fit")
@@ -67,7 +67,7 @@ def _look(network: nn.Sequential, data: Caltech101, folder: Path) -> dict[str, f
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", logger=False, limit_train_batches=1, limit_val_batches=1, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
-        callbacks=looks(VizSettings(answers=False), data, probes_of(data, []), folder, max_epochs=1),
+        callbacks=visualization_callbacks(VizSettings(sensitivity=False), data, build_probes(data, []), folder, max_epochs=1),
     )  # fmt: skip
     trainer.fit(model, data)
     found = {key: float(value) for key, value in trainer.callback_metrics.items()}
@@ -78,7 +78,7 @@ def _watching(network: nn.Sequential, data: Caltech101, repeats: int) -> list[fl
     """Seconds that looking for the strongest activations adds to an epoch's validation, on as many batches of noise."""
     count = -(-len(data.split.val) // BATCH)
     batches = [batch(data.image_size)[0].contiguous(memory_format=torch.channels_last) for _ in range(count)]
-    evaluated = pooled_first(network.eval())
+    evaluated = pool_before_relu(network.eval())
 
     @torch.no_grad()
     def plain() -> None:
@@ -87,7 +87,7 @@ def _watching(network: nn.Sequential, data: Caltech101, repeats: int) -> list[fl
 
     @torch.no_grad()
     def watched() -> None:
-        with Watch(network, convolution_layers(network)) as watch:
+        with TopActivationHooks(network, convolution_layers(network)) as watch:
             for number, images in enumerate(batches):
                 watch.show(torch.arange(len(images)) + number * BATCH)
                 evaluated(images)

@@ -9,18 +9,18 @@ from torchvision.transforms import v2  # type: ignore[import-untyped]  # likewis
 from benchmarks.steps import BATCH, CLASSES, batch, our_step
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings, ModelSettings
-from datamodules.caltech101 import Caltech101
+from datamodules.caltech101.datamodule import Caltech101
 from datamodules.datamodule import MEAN, STD
-from datamodules.dataset import TrainingImages
-from lightning_modules import build_network
-from lightning_modules.machine import keep_freed_memory
+from datamodules.datasets import TrainingImages
+from experiment.hardware import configure_malloc
+from lightning_modules.networks.registry import build_network
 
 SIZE = 227
 
 
 def input_pipeline(repeats: int) -> list[Row]:
     """Augmented, normalised batches from the cache, from JPEG files as ImageFolder does it, and training steps."""
-    keep_freed_memory()
+    configure_malloc()
     settings = DataSettings()
     data = Caltech101(settings, SIZE, seed=1)
     data.prepare_data()

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from benchmarks.steps import CLASSES, batch
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings, ModelSettings, OptimSettings, SettingsError
-from datamodules.caltech101 import Caltech101
-from lightning_modules import Classifier, build_network
-from lightning_modules.loggers import quiet_lightning
-from lightning_modules.machine import keep_freed_memory
-from lightning_modules.networks import IMAGE_SIZES
-from looking import gallery
-from viz_callbacks import StrongestPictures
-from viz_callbacks.deconvolution import layers_to
-from viz_callbacks.receptive_field import project_units, receptive_field, strongest_units
-from viz_callbacks.reverse import record
+from datamodules.caltech101.datamodule import Caltech101
+from experiment.hardware import configure_malloc
+from experiment.loggers import quiet_lightning
+from experiment.visualization import reference_images
+from lightning_modules.classifier import Classifier
+from lightning_modules.networks.registry import IMAGE_SIZES, build_network
+from viz_callbacks.callbacks import TopActivationPictures
+from viz_callbacks.engine.feature_maps import layers_up_to
+from viz_callbacks.engine.forward import record
+from viz_callbacks.engine.receptive_field import receptive_field
+from viz_callbacks.methods.unit_projection import project_units, strongest_units
 
 SIZE = IMAGE_SIZES["alexnet"]
 CAPTUM_MAPS = {"conv1": 96, "conv3": 32, "conv5": 32}  # of 96, 384 and 256; Captum takes about as long for each
@@ -32,10 +33,10 @@ ALL_MAPS = 10_000  # more than any layer has
 def projections(repeats: int) -> list[Row]:
     """The strongest activation in an image of each map of three layers. Raises as ``against_captum``."""
     torch.manual_seed(0)
-    keep_freed_memory()
+    configure_malloc()
     network = build_network(ModelSettings(norm="none"), CLASSES).eval()
     image = batch(SIZE)[0][:1]
-    return [against_captum(layers_to(network, layer), layer, image, count, repeats) for layer, count in CAPTUM_MAPS.items()]
+    return [against_captum(layers_up_to(network, layer), layer, image, count, repeats) for layer, count in CAPTUM_MAPS.items()]
 
 
 def against_captum(network: nn.Sequential, layer: str, image: Tensor, count: int, repeats: int) -> Row:
@@ -50,16 +51,16 @@ def against_captum(network: nn.Sequential, layer: str, image: Tensor, count: int
         from captum.attr import NeuronDeconvolution  # type: ignore[import-untyped]  # no types
     except ImportError as missing:
         raise SettingsError("this comparison needs Captum: pip install -e '.[test]'") from missing
-    steps = record(network, image)
-    maps, field = steps[-1].output[0], receptive_field(steps)
+    traces = record(network, image)
+    maps, field = traces[-1].output[0], receptive_field(traces)
     units = strongest_units(maps[None])
     places = list(zip(units.maps.tolist(), units.rows.tolist(), units.columns.tolist(), strict=True))
     places = places[:: len(places) // count][:count]
     captum = NeuronDeconvolution(network, network[-1])
 
     def ours() -> Tensor:
-        steps = record(network, image)
-        return project_units(steps, strongest_units(steps[-1].output))
+        traces = record(network, image)
+        return project_units(traces, strongest_units(traces[-1].output))
 
     def theirs() -> list[Tensor]:
         return [captum.attribute(image, place)[0].detach() * maps[place] for place in places]  # Captum starts from 1
@@ -87,15 +88,15 @@ def strongest_of_all_maps(repeats: int) -> list[Row]:
     The time runs from the start of the evaluation in which they are found to the last file. Beside it: that evaluation alone.
     """
     quiet_lightning()
-    keep_freed_memory()
+    configure_malloc()
     data = Caltech101(DataSettings(val_fraction=0.0), SIZE, seed=1)
     data.prepare_data()
     data.setup("fit")
     network = build_network(ModelSettings(), len(data.class_names)).to(memory_format=torch.channels_last)
-    watched = gallery(data)
+    watched = reference_images(data)
     alone = _seconds(network, data, [])
     with tempfile.TemporaryDirectory() as folder:
-        ours = _seconds(network, data, [StrongestPictures(Path(folder), watched, maps=ALL_MAPS)])
+        ours = _seconds(network, data, [TopActivationPictures(Path(folder), watched, maps=ALL_MAPS)])
         (made,) = json.loads((Path(folder) / "index.json").read_text()).values()
     maps = sum(len(layer["maps"]) for layer in made)
     name = f"top-9 pictures of all {maps:,} maps of AlexNet, {len(watched.names):,} images, {SIZE} px"
@@ -113,7 +114,7 @@ class FromValidation(Callback):
 
 
 def _seconds(network: nn.Sequential, data: Caltech101, callbacks: list[Callback]) -> float:
-    """From the start of the validation to the end of an epoch of one training step."""
+    """From the start of the validation to the end of an epoch of one training trace."""
     model = Classifier(network, len(data.class_names), OptimSettings(), 1)
     clock = FromValidation()
     trainer = Trainer(

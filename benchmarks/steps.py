@@ -10,11 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import Row, in_turns, rates
 from configs import ModelSettings, OptimSettings
-from lightning_modules import build_network
+from experiment.hardware import configure_malloc
 from lightning_modules.classifier import clip_gradient
-from lightning_modules.layers import LocalResponseNorm, pooled_first
-from lightning_modules.machine import keep_freed_memory
-from lightning_modules.networks import IMAGE_SIZES
+from lightning_modules.networks.layers import LocalResponseNorm, pool_before_relu
+from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 
 BATCH = 64
 CLASSES = 101
@@ -50,7 +49,7 @@ def our_step(
 
     def step() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            logits = (shared or pooled_first(network))(images)
+            logits = (shared or pool_before_relu(network))(images)
         loss = F.cross_entropy(logits.float(), targets)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -90,7 +89,7 @@ def training_steps(name: str, repeats: int) -> list[Row]:
 
     matrices = torch.randn(2, 4096, 4096)
     ways = [ours, half, theirs, lambda: matrices[0] @ matrices[1]]
-    keep_freed_memory()
+    configure_malloc()
     our, halved, their, product = in_turns(ways, repeats)
     with FlopCounterMode(display=False) as counter:
         theirs()

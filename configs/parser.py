@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.settings import Settings, SettingsError
 
-PRESETS = Path(__file__).parent
+PRESETS = Path(__file__).parent / "presets"
 GROUPS = ("recipe", "model", "data", "logger")
 DEFAULT_PRESETS = {"recipe": "fast", "model": "alexnet", "data": "caltech101", "logger": "wandb"}
 
@@ -145,7 +145,7 @@ def validate(settings: Settings) -> None:
         ("data.images_per_class", data.images_per_class >= 5, "5 or more"),
         ("viz.every_n_epochs", settings.viz.every_n_epochs >= 0, "0 or more"),
         ("viz.maps", settings.viz.maps >= 1, "1 or more"),
-        ("viz.strongest", settings.viz.strongest >= 0, "0 or more"),
+        ("viz.top_maps", settings.viz.top_maps >= 0, "0 or more"),
         ("seed", settings.seed >= 0, "0 or more"),
         ("data.seed", data.seed >= 0, "0 or more"),
     ):

@@ -116,9 +116,9 @@ class VizSettings:
         },
     )
     maps: int = setting(100, "feature maps shown of each layer")
-    strongest: int = setting(4, "maps of each layer whose nine strongest activations are shown; 0 for none")
-    numbers: bool = setting(True, "measure the projections of the probes: block artefacts, localisation, class sensitivity ...")
-    answers: bool = setting(True, "after the last epoch, picture what the answer depends on: occlusion and invariance")
+    top_maps: int = setting(4, "maps of each layer whose nine strongest activations are shown; 0 for none")
+    metrics: bool = setting(True, "measure the projections of the probes: block artefacts, localisation, class sensitivity ...")
+    sensitivity: bool = setting(True, "after the last epoch, picture what the answer depends on: occlusion and invariance")
     scale: str = setting("robust", "range of a picture: robust: anew each time; fixed: as first seen", ("robust", "fixed"))
 
 

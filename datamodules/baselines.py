@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datamodules.dataset import Images
+from datamodules.datasets import Images
 from datamodules.splits import Indices, Split
 
 CORNERS = ((0, 0), (0, -1), (-1, 0), (-1, -1))

@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from configs import DataSettings, SettingsError
 from datamodules import splits
-from datamodules.augment import resized
-from datamodules.dataset import Batch, EpochSampler, EvaluationImages, ImageSet, TrainingImages
-from datamodules.no_content import no_content_features, no_content_floor
+from datamodules.baselines import no_content_features, no_content_floor
+from datamodules.datasets import Batch, EpochSampler, EvaluationImages, ImageSet, TrainingImages
 from datamodules.splits import Indices, Split
+from datamodules.transforms import resize
 
 Mask = NDArray[np.bool_]
 
@@ -36,7 +36,7 @@ class Probes:
     images: Tensor  # (P, 3, S, S) uint8
     targets: Tensor  # (P,) int64
     parts: list[str]  # train, val, test or unused
-    outlines: Tensor  # (P, S, S) bool, true on the object; false everywhere where it is not known
+    masks: Tensor  # (P, S, S) bool, true on the object; false everywhere where it is not known
 
 
 class ImageDataModule(LightningDataModule):
@@ -84,7 +84,7 @@ class ImageDataModule(LightningDataModule):
                     f"data.batch_size={batch_size}: there are only {found} training images; ask for at most {found}"
                 )
 
-    def images_each(self, processes: int) -> int:
+    def per_process_batch_size(self, processes: int) -> int:
         """How many images of a batch each of so many processes takes. Raises SettingsError if the batch can't be divided."""
         batch_size = self.settings.batch_size
         if batch_size % processes:
@@ -166,16 +166,16 @@ class ImageDataModule(LightningDataModule):
 
     def images(self, indices: Iterable[int]) -> Tensor:
         """Images by number, (N, 3, S, S) uint8, as evaluation sees them."""
-        return torch.stack([resized(self.image_set.images[index], self.image_size) for index in indices])
+        return torch.stack([resize(self.image_set.images[index], self.image_size) for index in indices])
 
-    def outline(self, index: int) -> Mask | None:
+    def mask(self, index: int) -> Mask | None:
         """Where the object is in an image, (S, S); None where that is not known."""
         return None
 
-    def outlines(self, indices: Iterable[int]) -> Tensor:
+    def masks(self, indices: Iterable[int]) -> Tensor:
         """Where the objects are in images by number, (N, S, S) bool; false everywhere where that is not known."""
         unknown = np.zeros((self.image_size, self.image_size), dtype=np.bool_)
-        found = (self.outline(index) for index in indices)
+        found = (self.mask(index) for index in indices)
         return torch.from_numpy(np.stack([unknown if mask is None else mask for mask in found]))
 
     def probes(self, names: list[str]) -> Probes:
@@ -189,7 +189,7 @@ class ImageDataModule(LightningDataModule):
             images=self.images(indices),
             targets=torch.from_numpy(self.targets[indices]),
             parts=[self.split.part(i) for i in indices],
-            outlines=self.outlines(indices),
+            masks=self.masks(indices),
         )
 
     def _find(self, name: str) -> int:
@@ -217,12 +217,12 @@ class ImageDataModule(LightningDataModule):
         workers = self._workers()
         return DataLoader(
             dataset,
-            batch_size=self.images_each(world_size),
+            batch_size=self.per_process_batch_size(world_size),
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=_as_it_is,
+            collate_fn=_identity_collate,
         )
 
     def _workers(self) -> int:
@@ -235,7 +235,7 @@ class ImageDataModule(LightningDataModule):
         return max(1, min(8, (os.cpu_count() or 1) // beside))
 
 
-def _as_it_is(batch: object) -> object:
+def _identity_collate(batch: object) -> object:
     """The data set already gives whole batches."""
     return batch
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from configs import DataSettings
-from datamodules.augment import augmented, cutmix, draws, resized
 from datamodules.cache import Pixels
 from datamodules.splits import Indices
+from datamodules.transforms import augment, cutmix, epoch_random_numbers, resize
 
 Batch = tuple[Tensor, Tensor]  # images (N, 3, S, S) uint8, targets (N,) int64 or, where mixed, (N, classes) shares
 
@@ -61,9 +61,9 @@ class TrainingImages(Dataset[Batch]):
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
         """A whole batch, of one epoch."""
         epoch, indices = items[0][0], [index for _, index in items]
-        numbers = draws(len(self.image_set.images), self.seed, epoch)[indices]
+        numbers = epoch_random_numbers(len(self.image_set.images), self.seed, epoch)[indices]
         images = [
-            augmented(self.image_set.images[index], self.size(epoch), self.settings, own)
+            augment(self.image_set.images[index], self.size(epoch), self.settings, own)
             for index, own in zip(indices, numbers, strict=True)
         ]
         batch, targets = torch.stack(images), torch.from_numpy(self.image_set.targets[indices])
@@ -82,7 +82,7 @@ class EvaluationImages(Dataset[Batch]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """A whole batch at once."""
-        images = [resized(self.image_set.images[index], self.size) for index in indices]
+        images = [resize(self.image_set.images[index], self.size) for index in indices]
         return torch.stack(images), torch.from_numpy(self.image_set.targets[list(indices)])
 
 

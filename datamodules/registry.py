@@ -1,7 +1,7 @@
 """Where images come from."""
 
 from configs import DataSettings, SettingsError
-from datamodules.caltech101 import Caltech101
+from datamodules.caltech101.datamodule import Caltech101
 from datamodules.datamodule import ImageDataModule, Probes
 from datamodules.shapes import Shapes
 from datamodules.splits import Split, save_split

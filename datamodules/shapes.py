@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from datamodules.cache import Pixels
 from datamodules.datamodule import ImageDataModule, Mask
-from datamodules.dataset import ImageSet
+from datamodules.datasets import ImageSet
 
 SIDE = 144  # pixels
 
@@ -158,7 +158,7 @@ class Shapes(ImageDataModule):
             images=np.stack([picture(shape, number, self.settings.seed) for shape, number in named]),
         )
 
-    def outline(self, index: int) -> Mask:
+    def mask(self, index: int) -> Mask:
         """Where the shape is, exactly."""
         shape, number = self.files[index].split("/")
         return mask(shape, int(number), self.settings.seed, self.image_size)

@@ -21,7 +21,7 @@ GREY = torch.tensor([0.299, 0.587, 0.114])  # weights of red, green and blue in 
 
 
 @lru_cache(maxsize=2)
-def draws(count: int, seed: int, epoch: int) -> NDArray[np.float64]:
+def epoch_random_numbers(count: int, seed: int, epoch: int) -> NDArray[np.float64]:
     """The random numbers of an epoch, (count, 12) from 0 to 1: for each of ``count`` images 8 to change it and 4 to mix it.
 
     A pure function of its arguments. All at once, as starting a generator for each image takes a tenth of its time.
@@ -29,7 +29,7 @@ def draws(count: int, seed: int, epoch: int) -> NDArray[np.float64]:
     return np.random.default_rng((seed, epoch, 1)).uniform(size=(count, CHANGING + MIXING))
 
 
-def augmented(image: Pixels, size: int, settings: DataSettings, numbers: NDArray[np.float64]) -> Tensor:
+def augment(image: Pixels, size: int, settings: DataSettings, numbers: NDArray[np.float64]) -> Tensor:
     """A random crop of ``image``, resized, maybe mirrored, its colours jittered: a pure function of its arguments.
 
     ``image``: (H, W, 3) uint8, square. ``numbers``: its row of ``draws``. Returns (3, size, size) uint8. The crop covers a
@@ -38,21 +38,21 @@ def augmented(image: Pixels, size: int, settings: DataSettings, numbers: NDArray
     """
     area, aspect, x, y, mirror, *jitter = numbers[:CHANGING].tolist()
     top, left, height, width = _crop(image.shape[0], 1 - area * (1 - settings.crop_area), aspect, x, y)
-    out = resized(image[top : top + height, left : left + width], size)
+    out = resize(image[top : top + height, left : left + width], size)
     if settings.flip and mirror < 0.5:
         out = out.flip(2)
     if settings.jitter > 0:
-        out = jittered(out, *(1 + settings.jitter * (2 * number - 1) for number in jitter))
+        out = color_jitter(out, *(1 + settings.jitter * (2 * number - 1) for number in jitter))
     return out
 
 
-def resized(image: Pixels, size: int) -> Tensor:
+def resize(image: Pixels, size: int) -> Tensor:
     """The whole of ``image``, (H, W, 3) uint8, as (3, size, size) uint8: what evaluation sees."""
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
     return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)[0].contiguous()
 
 
-def jittered(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
+def color_jitter(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
     r"""The image (3, H, W) uint8 with its colours changed by three factors, of which 1 changes nothing.
 
     Brightness multiplies each value, contrast its distance from the image's mean grey, saturation its distance from the pixel's

@@ -6,7 +6,6 @@ resumed run has each epoch exactly once.
 
 import csv
 import io
-import math
 import os
 import time
 from pathlib import Path
@@ -16,34 +15,12 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from lightning_modules.curves import save_curves
+from experiment.curves import save_curves
 
 Row = dict[str, float]
 
 
-class DivergedError(RuntimeError):
-    """Training was stopped since its loss was not finite or far above that of guessing."""
-
-
-class StopOnDivergence(Callback):
-    """Raises DivergedError once a batch's loss is not finite or above ``times`` the loss of guessing, log(num_classes).
-
-    The loss is the mean over all processes, so that they all stop at once; none is left waiting for another.
-    """
-
-    def __init__(self, num_classes: int, times: float = 10.0) -> None:
-        self.largest = times * math.log(num_classes)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Raise DivergedError where the loss says so."""
-        loss = float(trainer.strategy.reduce(outputs["loss"].clone(), reduce_op="mean"))
-        if not loss <= self.largest:
-            raise DivergedError(f"loss {loss:.3g} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}")
-
-
-class RunRecord(Callback):
+class CSVRecorder(Callback):
     """Writes ``metrics.csv`` and ``curves.png`` into ``folder`` after each epoch and sends the row to the logger.
 
     Columns: epoch (1 is the first), seconds, lr, and each metric that the LightningModule logged (train/loss ...).
@@ -90,10 +67,10 @@ class RunRecord(Callback):
             save_curves(self.rows, self.folder / "curves.png", self.title)
             for logger in trainer.loggers:
                 logger.log_metrics(row)
-            print(epoch_line(self.rows, trainer.max_epochs or 0), flush=True)
+            print(format_epoch(self.rows, trainer.max_epochs or 0), flush=True)
 
 
-def epoch_line(rows: list[Row], max_epochs: int) -> str:
+def format_epoch(rows: list[Row], max_epochs: int) -> str:
     """The last row in words, with the time left at the mean pace so far."""
     row = rows[-1]
     parts = [f"epoch {row['epoch']:.0f}/{max_epochs}"]
@@ -101,11 +78,11 @@ def epoch_line(rows: list[Row], max_epochs: int) -> str:
         if f"{part}/loss" in row:
             parts.append(f"{part} loss {row[f'{part}/loss']:.3f} accuracy {100 * row[f'{part}/accuracy']:.1f} %")
     left = (max_epochs - row["epoch"]) * sum(each["seconds"] for each in rows) / len(rows)
-    parts.append(f"{row['seconds']:.0f} s" + (f", {duration(left)} left" if left > 0 else ""))
+    parts.append(f"{row['seconds']:.0f} s" + (f", {format_duration(left)} left" if left > 0 else ""))
     return " | ".join(parts)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time span for people: 50 s, 12 min, 3 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -11,7 +11,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from configs import Settings, SettingsError
 
 
-def engine(settings: Settings, precision: str) -> tuple[dict[str, Any], Trainer]:
+def trainer_options(settings: Settings, precision: str) -> tuple[dict[str, Any], Trainer]:
     """What a Trainer is told about devices, and a Trainer made of nothing else, which knows this process's place.
 
     Making it shows what Lightning refuses before a run has left anything behind.
@@ -38,8 +38,8 @@ def engine(settings: Settings, precision: str) -> tuple[dict[str, Any], Trainer]
     return options, trial
 
 
-def hear_sigterm() -> None:
-    """Take SIGTERM for Ctrl-C. Processes that rank zero started leave both to it: it ends them (``EndTogether``)."""
+def install_signal_handlers() -> None:
+    """Take SIGTERM for Ctrl-C. Processes that rank zero started leave both to it: it ends them (``TerminateWorkers``)."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     else:
@@ -47,12 +47,12 @@ def hear_sigterm() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class EndTogether(Callback):
+class TerminateWorkers(Callback):
     """Ends the processes that Lightning has started when the first is interrupted or fails; they would wait for it for ever.
 
     Lightning's own answer to SIGTERM broadcasts from inside the signal's handler, which hangs when the other processes are in
     the middle of a step; and to make up for it, it broadcasts before each batch, for which a GPU has to wait. Both are turned
-    off: a process keeps the handler that it has (``hear_sigterm``). Lightning offers no public way to do so.
+    off: a process keeps the handler that it has (``install_signal_handlers``). Lightning offers no public way to do so.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

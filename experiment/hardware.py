@@ -10,7 +10,7 @@ import torch
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def keep_freed_memory() -> bool:
+def configure_malloc() -> bool:
     """Tell glibc's allocator, for the whole process, to keep freed memory for the next step. False where that isn't glibc.
 
     Every large tensor of a training step is freed and asked for again in the next. By default glibc maps each one anew, and the
@@ -36,15 +36,15 @@ def best_precision() -> str:
     return "bf16-mixed" if native else "32-true"
 
 
-def machine() -> str:
+def describe_hardware() -> str:
     """System, processor and number of threads or GPU, in words."""
     device = f"{torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         device = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return f"{platform.system()} {platform.machine()}, {processor()}, {device}"
+    return f"{platform.system()} {platform.machine()}, {describe_processor()}, {device}"
 
 
-def processor() -> str:
+def describe_processor() -> str:
     """The processor's name, family and model where Linux tells them."""
     try:
         with open("/proc/cpuinfo") as file:

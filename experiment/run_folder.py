@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from configs.command_line import parse
+from configs.parser import parse
 from configs.settings import Settings, SettingsError
 
 _FIXED_WHEN_RESUMING = ("model", "data", "optim", "seed")

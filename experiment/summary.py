@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from lightning_modules.machine import machine
-from lightning_modules.record import Row, duration
+from experiment.csv_recorder import Row, format_duration
+from experiment.hardware import describe_hardware
 
 NAMES = {"accuracy": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 
@@ -33,17 +33,19 @@ def summary(
         **facts,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "machine": machine(),
+        "machine": describe_hardware(),
     }
 
 
-def final_words(figures: dict[str, Any], rows: list[Row], folder: Path, offline_run: Path | None) -> str:
+def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path, offline_run: Path | None) -> str:
     """The ``summary`` for people, and where everything is."""
     lines = []
     if figures["diverged"]:
         lines.append(f"Stopped: the training diverged, {figures['divergence']}. A lower optim.lr is the usual remedy.")
     if rows:
-        lines.append(f"After {figures['epochs']} epochs in {duration(figures['seconds'])}, with the weights of the last:")
+        lines.append(
+            f"After {figures['epochs']} epochs in {format_duration(figures['seconds'])}, with the weights of the last:"
+        )
         parts = {
             "final/test": "test images, by ten crops" if figures.get("test_crops") else "test images",
             "test": "test images, in one view",
@@ -72,7 +74,7 @@ def final_words(figures: dict[str, Any], rows: list[Row], folder: Path, offline_
     return "\n".join(lines)
 
 
-def how_to_go_on(folder: Path) -> str:
+def resume_hint(folder: Path) -> str:
     """The way on for a run that was cut off, in one sentence."""
     if (folder / "checkpoints/last.ckpt").exists():
         return f"Finished epochs are kept; go on with: python train.py resume={folder}"

@@ -8,39 +8,42 @@ from lightning import Callback
 from torch import nn
 
 from configs import VizSettings
-from configs.command_line import load_settings
-from datamodules import ImageDataModule, build_datamodule
+from configs.parser import load_settings
+from datamodules.datamodule import ImageDataModule
+from datamodules.registry import build_datamodule
 from lightning_modules.checkpoints import load_network
-from lightning_modules.networks import IMAGE_SIZES
-from viz_callbacks import (
+from lightning_modules.networks.registry import IMAGE_SIZES
+from viz_callbacks.callbacks import (
     DeconvolutionPictures,
     DeNetPictures,
     FilterPictures,
-    Gallery,
     InvariancePictures,
-    LogNumbers,
     OcclusionPictures,
     Probes,
-    StrongestPictures,
+    ProjectionMetricsLogger,
+    ReferenceImages,
+    TopActivationPictures,
 )
 
 
-def looks(settings: VizSettings, data: ImageDataModule, probes: Probes, folder: Path, max_epochs: int) -> list[Callback]:
+def visualization_callbacks(
+    settings: VizSettings, data: ImageDataModule, probes: Probes, folder: Path, max_epochs: int
+) -> list[Callback]:
     """The callbacks that look at the network while it learns; their pictures go below ``folder``."""
     when: dict[str, Any] = {"every_n_epochs": settings.every_n_epochs, "fixed_scale": settings.scale == "fixed"}
-    last = max_epochs if settings.answers else 0
+    last = max_epochs if settings.sensitivity else 0
     return [
         DeconvolutionPictures(folder / "deconvolution", probes, settings.maps, **when),
         DeNetPictures(folder / "denet", probes, **when),
         FilterPictures(folder / "filters", probes, **when),
-        StrongestPictures(folder / "strongest", gallery(data), settings.strongest, **when),
+        TopActivationPictures(folder / "strongest", reference_images(data), settings.top_maps, **when),
         OcclusionPictures(folder / "occlusion", probes, every_n_epochs=last),
         InvariancePictures(folder / "invariance", probes, every_n_epochs=last),
-        LogNumbers(probes, every_n_epochs=settings.every_n_epochs if settings.numbers else 0),
+        ProjectionMetricsLogger(probes, every_n_epochs=settings.every_n_epochs if settings.metrics else 0),
     ]
 
 
-def probes_of(data: ImageDataModule, names: list[str]) -> Probes:
+def build_probes(data: ImageDataModule, names: list[str]) -> Probes:
     """The probes of these names, or the data set's own. Raises SettingsError for an unknown name."""
     found = data.probes(names)
     return Probes(
@@ -50,20 +53,20 @@ def probes_of(data: ImageDataModule, names: list[str]) -> Probes:
         found.targets,
         data.class_names,
         found.parts,
-        found.outlines,
+        found.masks,
     )
 
 
-def gallery(data: ImageDataModule) -> Gallery:
+def reference_images(data: ImageDataModule) -> ReferenceImages:
     """The images among which the strongest activations are sought: those of the validation, or else of the test."""
     part = "val" if len(data.split.val) else "test"
     watched = getattr(data.split, part)
-    return Gallery(
+    return ReferenceImages(
         part, [data.files[i] for i in watched], lambda numbers: data.normalise(data.images(watched[numbers])), data.denormalise
     )
 
 
-def reopened(run: Path) -> tuple[nn.Sequential, ImageDataModule]:
+def load_run(run: Path) -> tuple[nn.Sequential, ImageDataModule]:
     """The last weights of a run in its folder, and its data, ready to look at. Raises SettingsError where either is missing."""
     settings = load_settings(run / "config.yaml")
     network, _ = load_network(run / "checkpoints/last.ckpt")

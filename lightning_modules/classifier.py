@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from torchvision.transforms.v2.functional import ten_crop  # type: ignore[import-untyped]  # torchvision ships no types
 
 from configs import OptimSettings
-from lightning_modules.layers import pooled_first
+from lightning_modules.networks.layers import pool_before_relu
 
 PARTS = ("train", "val", "test", "final/train", "final/test")
 
@@ -37,7 +37,7 @@ class Classifier(LightningModule):
             find out: before it knows at which epoch a resumed run goes on.
         seed: with the epoch and the rank decides dropout, so that a resumed run draws what the whole run would have.
         crop_size: at the end of the run, classify each test image by ten crops of this side; None: as it comes.
-        saved_with_weights: plain values written into every checkpoint beside the weights (settings, class names).
+        checkpoint_metadata: plain values written into every checkpoint beside the weights (settings, class names).
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Classifier(LightningModule):
         steps_per_epoch: int,
         seed: int = 0,
         crop_size: int | None = None,
-        saved_with_weights: dict[str, Any] | None = None,
+        checkpoint_metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.optim = optim
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        self.saved_with_weights = saved_with_weights or {}
+        self.checkpoint_metadata = checkpoint_metadata or {}
         self.crop_size = crop_size
         self.metrics = nn.ModuleDict(
             {f"{part}/{name}": metric for part in PARTS for name, metric in _metrics(num_classes).items()}
@@ -65,13 +65,13 @@ class Classifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, 3, H, W)."""
-        logits: Tensor = pooled_first(self.network)(images.to(next(self.network.parameters()).dtype))
+        logits: Tensor = pool_before_relu(self.network)(images.to(next(self.network.parameters()).dtype))
         return logits if logits.dtype == torch.float64 else logits.float()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Dropout follows from (seed, epoch, rank), so a resumed run draws what the whole run would have."""
         if batch_idx == 0:
-            torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
+            torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss to minimise, of one batch."""
@@ -134,7 +134,7 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the settings and class names beside the weights."""
-        checkpoint.update(self.saved_with_weights)
+        checkpoint.update(self.checkpoint_metadata)
 
     def _measure(self, part: str, logits: Tensor, targets: Tensor) -> None:
         for name, metric in self.metrics.items():
@@ -176,6 +176,6 @@ def _metrics(num_classes: int) -> dict[str, Metric]:
     }
 
 
-def _mixed(*numbers: int) -> int:
+def _derive_seed(*numbers: int) -> int:
     """One seed from several numbers, the same on every machine."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

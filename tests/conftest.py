@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from lightning import Callback, Trainer
-from small_network import small_network
 
 from configs import DataSettings, OptimSettings
-from datamodules import ImageDataModule, build_datamodule
-from lightning_modules import Classifier
+from datamodules.datamodule import ImageDataModule
+from datamodules.registry import build_datamodule
+from lightning_modules.classifier import Classifier
+from tests.small_network import small_network
 
 
 @pytest.fixture

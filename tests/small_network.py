@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from lightning_modules.layers import LocalResponseNorm
+from lightning_modules.networks.layers import LocalResponseNorm
 
 
 def small_network(num_classes: int = 8) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Keep what a run recorded: ``python examples/keep_run.py runs/NAME results/NAME``.
+"""Keep what a run recorded: ``python -m tools.archive_run runs/NAME results/NAME``.
 
 Copies settings, figures, curves and the confusion matrix (not weights and pictures) and puts the run's row into ``runs.csv``
 beside the copy. The folders of this machine are set back to their defaults in the copy.
@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from configs.command_line import load_settings, save_settings
+from configs.parser import load_settings, save_settings
 
 FILES = ("metrics.csv", "curves.png", "confusion.csv", "confusion.png", "summary.json")
 COLUMNS = (
@@ -65,5 +65,5 @@ def add_row(row: dict[str, object], table: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3 or not (Path(sys.argv[1]) / "summary.json").is_file():
-        sys.exit("usage: python examples/keep_run.py RUN KEPT, where RUN is the folder of a finished run")
+        sys.exit("usage: python -m tools.archive_run RUN KEPT, where RUN is the folder of a finished run")
     add_row(keep(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[2]).parent / "runs.csv")

@@ -1,6 +1,6 @@
 """Measure what trained networks show on test images, with uncertainties, and what becomes of the report's three claims.
 
-python examples/measure.py runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --out results/measures
+python -m tools.measure runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --out results/measures
 
 The first run stands for AlexNet, the second for ZFNet. The images are the same for both, ones that neither was trained on, and
 as many of each class where there are. Every number is that of ``viz_callbacks.numbers``; an interval is the mean over images
@@ -20,16 +20,16 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from datamodules import ImageDataModule
-from looking import reopened
-from viz_callbacks.denet import denet
-from viz_callbacks.grid import grid_energy
-from viz_callbacks.numbers import PERIODS, ProjectionNumbers
-from viz_callbacks.reverse import record
+from datamodules.datamodule import ImageDataModule
+from experiment.visualization import load_run
+from viz_callbacks.engine.forward import record
+from viz_callbacks.methods.denet import denet
+from viz_callbacks.metrics.blockiness import blockiness
+from viz_callbacks.metrics.projection_metrics import PERIODS, ProjectionMetrics
 
 BATCH = 8
 STRENGTHS = (0, 5, 10, 20, 40)  # grey levels of the grids that photographs are given
-READINGS = {
+DENET_VARIANTS = {
     "denet-unrectified": partial(denet, rectify_dense=False),
     "denet-unbiased": partial(denet, subtract_bias=False),
     "denet-unrectified-unbiased": partial(denet, rectify_dense=False, subtract_bias=False),
@@ -91,18 +91,18 @@ def places(data: ImageDataModule, files: Sequence[str]) -> list[int]:
 
 def measured(name: str, network: nn.Sequential, data: ImageDataModule, indices: list[int], controlled: int) -> Values:
     """All numbers of a network on the images; the controls on about ``controlled`` of them, evenly spaced."""
-    numbers = ProjectionNumbers(network, readings=READINGS)
+    numbers = ProjectionMetrics(network, denet_variants=DENET_VARIANTS)
     with torch.inference_mode():
         for start in track(range(0, len(indices), BATCH), f"{name}: projections"):
-            images, targets, outlines = _batch(data, indices[start : start + BATCH])
-            numbers.project(record(network, images), targets, outlines)
+            images, targets, masks = _batch(data, indices[start : start + BATCH])
+            numbers.project(record(network, images), targets, masks)
         projected = {name: measure.per_image() for name, measure in numbers.measures.items()}
-        few = ProjectionNumbers(network, readings=READINGS)
+        few = ProjectionMetrics(network, denet_variants=DENET_VARIANTS)
         chosen = indices[:: max(1, len(indices) // controlled)]
         for start in track(range(0, len(chosen), BATCH), f"{name}: controls"):
-            images, targets, outlines = _batch(data, chosen[start : start + BATCH])
-            steps = record(network, images)
-            few.control(steps, targets, few.project(steps, targets, outlines))
+            images, targets, masks = _batch(data, chosen[start : start + BATCH])
+            traces = record(network, images)
+            few.control(traces, targets, few.project(traces, targets, masks))
     return {name: measure.per_image() for name, measure in few.measures.items()} | projected
 
 
@@ -112,7 +112,7 @@ def calibration(photographs: Tensor) -> dict[int, dict[int, Tensor]]:
     for period in PERIODS:
         grid = torch.zeros(photographs.shape[2:])
         grid[::period, ::period] = 1
-        found[period] = {strength: grid_energy(photographs.float() + strength * grid, period) for strength in STRENGTHS}
+        found[period] = {strength: blockiness(photographs.float() + strength * grid, period) for strength in STRENGTHS}
     return found
 
 
@@ -120,7 +120,7 @@ def comparisons(alexnet: Values, zfnet: Values) -> list[Comparison]:
     """The report's claims, each as differences that it wants to be above 0. Grids are compared by their logarithms."""
     found = []
     shown = [name.partition("/")[2] for name in alexnet if name.startswith("detail/")]
-    pictures = [name for name in shown if name not in ("gradient", *READINGS)]
+    pictures = [name for name in shown if name not in ("gradient", *DENET_VARIANTS)]
     for picture in pictures:
         for period in (4, 2):
             grids = [each[f"grid{period}/{picture}"].log() for each in (alexnet, zfnet)]
@@ -138,7 +138,7 @@ def comparisons(alexnet: Values, zfnet: Values) -> list[Comparison]:
 
 
 def _batch(data: ImageDataModule, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    return data.normalise(data.images(indices)), torch.from_numpy(data.targets[indices]), data.outlines(indices)
+    return data.normalise(data.images(indices)), torch.from_numpy(data.targets[indices]), data.masks(indices)
 
 
 def _compared(claim: str, what: str, more: Tensor, less: Tensor) -> Comparison:
@@ -155,7 +155,7 @@ def _markdown(
     lines = [
         "# What the networks show, measured",
         "",
-        f"`python examples/measure.py {' '.join(map(str, runs))}`: {images} images that no run was trained on.",
+        f"`python -m tools.measure {' '.join(map(str, runs))}`: {images} images that no run was trained on.",
         "Means over images and their 95 % intervals; `grid` by geometric means. What each number means:",
         "`viz_callbacks/numbers.py`.",
         "",
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--controlled", type=int, default=101, help="images for the costly controls, about [default: 101]")
     parser.add_argument("--out", type=Path, required=True, help="folder for measures.json and measures.md")
     words = parser.parse_args()
-    opened = [reopened(run) for run in words.runs]
+    opened = [load_run(run) for run in words.runs]
     files = unseen_by_all([data for _, data in opened], words.per_class)
     photographs = [data.images(places(data, files)) for _, data in opened]
     if not all(torch.equal(photographs[0], others) for others in photographs[1:]):

@@ -1,6 +1,6 @@
 """Look into trained networks once more: all pictures of the probes at the last weights, and the networks side by side.
 
-python examples/look.py runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --out results/look
+python -m tools.side_by_side runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --out results/look
 
 For each run its first filters, Deconvolution, DeNet, occlusion and invariance, as the callbacks make them, and
 ``classes.jpg``: DeNet of each probe for its own and for other classes, with and without subtracting the biases. For all runs
@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from configs.run_folder import read_rows
-from looking import probes_of, reopened
-from viz_callbacks import (
+from experiment.run_folder import read_rows
+from experiment.visualization import build_probes, load_run
+from viz_callbacks.callbacks import (
     DeconvolutionPictures,
     DeNetPictures,
     FilterPictures,
@@ -25,12 +25,13 @@ from viz_callbacks import (
     OcclusionPictures,
     Probes,
 )
-from viz_callbacks.deconvolution import convolution_layers, deconvolution
-from viz_callbacks.denet import denet
-from viz_callbacks.figures import Pixels, robust_range, signed_picture
-from viz_callbacks.measures import Likeness
-from viz_callbacks.reverse import record
-from viz_callbacks.sheets import row_sheet, stacked
+from viz_callbacks.drawing.pixels import Pixels, robust_range, signed_picture
+from viz_callbacks.drawing.sheets import row_sheet, stacked
+from viz_callbacks.engine.feature_maps import convolution_layers
+from viz_callbacks.engine.forward import record
+from viz_callbacks.methods.deconvolution import deconvolution
+from viz_callbacks.methods.denet import denet
+from viz_callbacks.metrics.measures import PairwiseCosine
 
 KINDS = {
     "filters": FilterPictures,
@@ -46,25 +47,25 @@ def side_by_side(names: Sequence[str], networks: Sequence[nn.Module], probes: Pr
     """A row for each probe: the image, then Deconvolution of the last convolution layer and DeNet by each network."""
     pictures: dict[str, Tensor] = {}
     for number, network in enumerate(networks, 1):
-        steps = record(network, probes.images)
+        traces = record(network, probes.images)
         last = convolution_layers(network)[-1]
-        pictures |= {f"{number}: {last}": deconvolution(steps, last), f"{number}: DeNet": denet(steps, probes.targets)}
+        pictures |= {f"{number}: {last}": deconvolution(traces, last), f"{number}: DeNet": denet(traces, probes.targets)}
     key = ", ".join(f"{number} is {name}" for number, name in enumerate(names, 1))
     return _table(["Deconvolution of the last convolution layer and DeNet of the true class", key], probes, pictures)
 
 
 def of_classes(name: str, network: nn.Module, probes: Probes) -> Image.Image:
     """A row for each probe: the image, then DeNet for the true class and for others, the biases subtracted or not."""
-    steps = record(network, probes.images)
+    traces = record(network, probes.images)
     count = len(probes.class_names)
     pictures, heading = {}, f"{name}: DeNet of the true class and of others"
     for subtract_bias, words in ((True, ""), (False, ", no bias")):
         made = []
         for number in range(CLASSES):
             classes = (probes.targets + number * count // CLASSES) % count
-            made.append(denet(steps, classes, subtract_bias=subtract_bias))
+            made.append(denet(traces, classes, subtract_bias=subtract_bias))
             pictures[("true class" if number == 0 else f"{number * count // CLASSES} classes on") + words] = made[-1]
-        heading += f"; cosine between them{words}: {float(Likeness()(torch.stack(made, 1))):.2f}"
+        heading += f"; cosine between them{words}: {float(PairwiseCosine()(torch.stack(made, 1))):.2f}"
     return _table([heading], probes, pictures)
 
 
@@ -87,12 +88,12 @@ def main() -> None:
     words = parser.parse_args()
     networks = []
     for run in words.runs:
-        network, data = reopened(run)
+        network, data = load_run(run)
         networks.append(network)
-        probes = probes_of(data, words.probes)
+        probes = build_probes(data, words.probes)
         epoch = int(read_rows(run / "metrics.csv")[-1]["epoch"])
         for kind, callback in KINDS.items():
-            callback(words.out / run.name / kind, probes).look(network, epoch)
+            callback(words.out / run.name / kind, probes).render(network, epoch)
         with torch.inference_mode():
             of_classes(run.name, network, probes).save(words.out / run.name / "classes.jpg", quality=88)
         print(f"Written: {words.out / run.name}")

@@ -1,6 +1,6 @@
 """One picture from the runs' sprites: a row for each run, from the image's conv1 to its DeNet.
 
-python examples/strip.py runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --probe Faces-image_0327 --out strip.png
+python -m tools.strip runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --probe Faces-image_0327 --out strip.png
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from viz_callbacks.sheets import row_sheet, stacked
+from viz_callbacks.drawing.sheets import row_sheet, stacked
 
 SIDE = 224
 

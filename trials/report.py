@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 from scipy import stats  # type: ignore[import-untyped]  # SciPy ships no types
 
-from configs.run_folder import read_rows
+from experiment.run_folder import read_rows
 from trials.study import Study
 
 STYLES = ("-", "--", ":", "-.")
@@ -134,7 +134,7 @@ def write(study: Study, found: Sequence[Result], folder: Path) -> list[Path]:
     if any(each.rows for each in found):
         files.append(_curves(study, found, key, folder / "curves.png"))
     if key is not None:
-        files.append(_over(study, found, key, folder / f"{key.replace('.', '-')}.png"))
+        files.append(_plot_metric_vs_parameter(study, found, key, folder / f"{key.replace('.', '-')}.png"))
     if len(study.sweep.varied) > 1 and len([each for each in found if each.state == "finished"]) > 3:
         files.append(_importance(study, folder / "importance.png"))
     return files
@@ -162,7 +162,7 @@ def _families(study: Study, found: Sequence[Result], key: str | None) -> dict[st
     return {name: sorted(own, key=lambda each: each.values[key] if key else 0) for name, own in families.items()}
 
 
-def _over(study: Study, found: Sequence[Result], key: str, file: Path) -> Path:
+def _plot_metric_vs_parameter(study: Study, found: Sequence[Result], key: str, file: Path) -> Path:
     """The metric and the last test loss over a parameter, a line for each combination of the others."""
     metric = study.sweep.metric
     figure = Figure(figsize=(11, 4.2), layout="constrained")
@@ -187,7 +187,7 @@ def _over(study: Study, found: Sequence[Result], key: str, file: Path) -> Path:
                     edge = 0.97 - 0.05 * number if axes is panels[1] or not metric.maximize else 0.03 + 0.05 * number
                     axes.plot([each.values[key]], [edge], "x", color=colour, ms=9, mew=2, transform=axes.get_xaxis_transform())
         if axes is panels[1]:
-            _wide(axes)
+            _log_scale_if_wide(axes)
         axes.set_xlabel(key)
         axes.set_title(title + (f" ({', '.join(ends)})" if ends else ""), fontsize=10)
         axes.grid(alpha=0.3)
@@ -213,7 +213,7 @@ def _curves(study: Study, found: Sequence[Result], key: str | None, file: Path) 
                 style = STYLES[number % len(STYLES)] if key else "-"
                 axes.plot(*zip(*points, strict=True) if points else ([], []), style, color=colour, marker=".", label=label)
         if name.endswith("loss"):
-            _wide(axes)
+            _log_scale_if_wide(axes)
         axes.set_xlabel("epoch")
         axes.set_title(name, fontsize=10)
         axes.grid(alpha=0.3)
@@ -227,7 +227,7 @@ def _by_epoch(study: Study) -> str:
     return study.sweep.metric.name.removeprefix("final/")
 
 
-def _wide(axes: Axes) -> None:
+def _log_scale_if_wide(axes: Axes) -> None:
     """A logarithmic axis for values that span more than a factor of 20, as losses do before they diverge."""
     values = [y for line in axes.lines if line.get_marker() != "x" for y in np.asarray(line.get_ydata()) if y > 0]
     if values and max(values) > 20 * min(values):

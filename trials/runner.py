@@ -18,7 +18,7 @@ import optuna
 import psutil  # type: ignore[import-untyped]  # psutil ships no types
 from optuna.trial import FrozenTrial, TrialState
 
-from configs.run_folder import read_rows
+from experiment.run_folder import read_rows
 from trials.command import trial_command
 from trials.study import Study, process_of
 
@@ -57,7 +57,7 @@ class Runner:
         self.running: list[Running] = []
 
     def run(self, adopted: list[FrozenTrial], report: Report) -> None:
-        """Watch the ``adopted`` trials, those of ``Study.take_up``, and start others; ``report`` hears of each that ended."""
+        """TopActivationHooks the ``adopted`` trials, those of ``Study.resume_interrupted``, and start others; ``report`` hears of each that ended."""
         for trial in adopted:
             trial_id = trial._trial_id  # the one way to go on with a trial that another process has asked for
             folder = Path(trial.user_attrs["folder"])
@@ -110,7 +110,7 @@ class Runner:
                 )
         process = psutil.Process(child.pid)
         trial.set_user_attr("pid", child.pid)
-        trial.set_user_attr("born", process.create_time())
+        trial.set_user_attr("create_time", process.create_time())
         self.running.append(Running(trial, process, folder, child=child))
         return True
 

@@ -2,7 +2,7 @@
 
 A trial is enqueued or drawn, then running, then complete (with the best value of the metric), pruned (stopped early, or its
 loss diverged: then ``diverged`` says when) or failed. Its user attributes hold what Optuna doesn't: the ``values`` passed on,
-the ``folder`` of its run, and the ``host``, ``pid`` and ``born`` of its process, by which a later start finds out whether it
+the ``folder`` of its run, and the ``host``, ``pid`` and ``create_time`` of its process, by which a later start finds out whether it
 still runs. A trial that was interrupted is enqueued anew with the same folder, from where its training goes on; ``again``
 names the one that it repeats. Where machines share a study, the one that creates it enqueues the grid, each takes up only its
 own trials, and one that was asked for when another machine had just taken the last is ``surplus``.
@@ -30,7 +30,7 @@ from trials.parameters import Choice
 from trials.sweep_file import Sweep
 
 PATIENCE = 60  # seconds for what another machine is in the middle of
-OPENINGS = 10  # tries to open the database before its error counts
+CONNECT_ATTEMPTS = 10  # tries to open the database before its error counts
 
 
 class Study:
@@ -65,7 +65,7 @@ class Study:
                 self.optuna = optuna.load_study(storage=database, study_name=sweep.name, pruner=self._pruner())
         except Exception as problem:  # SQLAlchemy's many, and Optuna's own
             raise SettingsError(f"the study's database: {str(problem).splitlines()[0]}") from problem
-        self._turn = _turn(url)
+        self._ask_lock = _ask_lock(url)
         if self.shared and not created:
             self._wait_for_definition()
         before = self.optuna.user_attrs.get("definition")
@@ -145,7 +145,7 @@ class Study:
         cap = self.sweep.run_cap
         if self._target_reached() or (cap is not None and begun >= cap) or (self.sweep.method == "grid" and not waiting):
             return None
-        with self._turn:
+        with self._ask_lock:
             trial = self.optuna.ask()
         if self._surplus(trial.number):
             trial.set_user_attr("surplus", True)
@@ -162,7 +162,7 @@ class Study:
         earlier = [trial for trial in self.trials if trial.number < number and trial.state != TrialState.WAITING]
         return self.sweep.run_cap is not None and len(earlier) >= self.sweep.run_cap
 
-    def take_up(self, retry_failed: bool) -> list[FrozenTrial]:
+    def resume_interrupted(self, retry_failed: bool) -> list[FrozenTrial]:
         """Enqueue again what was interrupted here and, if asked, what failed.
 
         Returns the trials whose trainings still run, or have finished with nobody watching.
@@ -208,7 +208,7 @@ def _database(url: str) -> optuna.storages.RDBStorage:
 
     Of machines that create it at the same moment all but one trip over tables that are suddenly there; they try again.
     """
-    for _ in range(OPENINGS):
+    for _ in range(CONNECT_ATTEMPTS):
         try:
             return optuna.storages.RDBStorage(url)
         except DBAPIError:
@@ -216,7 +216,7 @@ def _database(url: str) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(url)
 
 
-def _turn(url: str) -> AbstractContextManager[object]:
+def _ask_lock(url: str) -> AbstractContextManager[object]:
     """Keeps two from getting the same waiting trial: database servers lock its row, SQLite knows no such lock."""
     parts = make_url(url)
     return FileLock(f"{parts.database}.lock") if parts.drivername.startswith("sqlite") else nullcontext()
@@ -226,7 +226,7 @@ def process_of(trial: FrozenTrial) -> psutil.Process | None:
     """The process of a running trial on this machine, None where it has ended."""
     try:
         process = psutil.Process(trial.user_attrs["pid"])
-        same = abs(process.create_time() - trial.user_attrs["born"]) < 1  # process numbers are used again
+        same = abs(process.create_time() - trial.user_attrs["create_time"]) < 1  # process numbers are used again
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (KeyError, psutil.NoSuchProcess):
         return None

@@ -9,10 +9,10 @@ from PIL import Image
 
 from configs import SettingsError
 from datamodules.cache import Pixels, cached_images
-from datamodules.caltech101_files import ANNOTATIONS, BACKGROUND, image_folder, list_images
+from datamodules.caltech101.files import ANNOTATIONS, BACKGROUND, image_folder, list_images
+from datamodules.caltech101.masks import BAD, filled, outline
 from datamodules.datamodule import ImageDataModule, Mask
-from datamodules.dataset import Images, ImageSet
-from datamodules.outlines import BAD, filled, outline
+from datamodules.datasets import Images, ImageSet
 from datamodules.splits import Indices, groups
 
 SIDE = 256  # pixels; every image is stored as a square of this size
@@ -65,8 +65,8 @@ class Caltech101(ImageDataModule):
         folder = self.folder()
         return np.array([_size(folder / file) for file in self.files])
 
-    def outline(self, index: int) -> Mask | None:
-        """Where the object is, as people outlined it. None without annotations, for the background and for bad outlines."""
+    def mask(self, index: int) -> Mask | None:
+        """Where the object is, as people outlined it. None without annotations, for the background and for bad masks."""
         folder, file = self.folder(), self.files[index]
         annotations = folder.with_name(ANNOTATIONS)
         if file in BAD or file.startswith(BACKGROUND) or not annotations.is_dir():

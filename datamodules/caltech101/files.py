@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from configs import SettingsError
-from datamodules.archives import take_from_zip, unpack_tar
-from datamodules.download import URL, DownloadError, download
+from datamodules.caltech101.archives import take_from_zip, unpack_tar
+from datamodules.caltech101.download import URL, DownloadError, download
 
 IMAGES = "101_ObjectCategories"
 ANNOTATIONS = "Annotations"

@@ -1,4 +1,4 @@
-"""The outlines of the objects in Caltech-101, as masks of the size in which the network sees the images.
+"""The masks of the objects in Caltech-101, as masks of the size in which the network sees the images.
 
 An image's ``Annotations/<class>/annotation_NNNN.mat`` holds the object's box, ``box_coord`` = [top, bottom, left, right], and
 its outline ``obj_contour`` (2, K), x above y, counted from the box's top left corner; both in pixels of the original file,
@@ -27,7 +27,7 @@ BAD = frozenset({
 })  # fmt: skip
 """Images whose outline is wrong, left out of every measure."""
 
-FINER = 4  # outlines are drawn so many times larger: a pixel belongs to the object where most of it does
+SUPERSAMPLING = 4  # masks are drawn so many times larger: a pixel belongs to the object where most of it does
 
 
 def outline(annotations: Path, file: str) -> NDArray[np.float64]:
@@ -54,10 +54,10 @@ def outline(annotations: Path, file: str) -> NDArray[np.float64]:
 
 def filled(corners: NDArray[np.float64], original: tuple[int, int], size: int) -> NDArray[np.bool_]:
     """The area within an outline, (size, size), of an image of ``original`` width and height stretched to a square."""
-    side = FINER * size
+    side = SUPERSAMPLING * size
     scaled = corners * (side / original[0], side / original[1])
     canvas = Image.new("L", (side, side))
     ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in scaled], fill=255)
-    shares = np.asarray(canvas, dtype=np.float32).reshape(size, FINER, size, FINER).mean((1, 3))
+    shares = np.asarray(canvas, dtype=np.float32).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean((1, 3))
     inside: NDArray[np.bool_] = shares > 127.5
     return inside

@@ -86,7 +86,7 @@ def pool(name: str, ceil_mode: bool = False) -> nn.Module:
     raise ValueError(f"no pooling {name!r}: max, average or l2")
 
 
-def last_pool(name: str) -> nn.Module:
+def adaptive_pool(name: str) -> nn.Module:
     """The pool before the dense layers: 6x6 maps come out.
 
     On the 13x13 maps of a full-size input its windows are exactly those of the 3x3 pool with stride 2. Max and average
@@ -112,7 +112,7 @@ def norm(name: str, channels: int) -> nn.Module:
     raise ValueError(f"no norm {name!r}: lrn, batch or none")
 
 
-def pooled_first(network: nn.Sequential) -> nn.Sequential:
+def pool_before_relu(network: nn.Sequential) -> nn.Sequential:
     """The same layers in the order that computes fastest: each ReLU after the max pooling that follows it.
 
     Equal to the last bit in values and gradients, since the maximum of rectified values is the rectified maximum, and where a

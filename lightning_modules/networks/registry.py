@@ -3,8 +3,8 @@
 from torch import nn
 
 from configs import ModelSettings
-from lightning_modules.alexnet import alexnet
-from lightning_modules.zfnet import zfnet
+from lightning_modules.networks.alexnet import alexnet
+from lightning_modules.networks.zfnet import zfnet
 
 IMAGE_SIZES = {"alexnet": 227, "zfnet": 224}
 """Side of the square images that each architecture was made for, in pixels."""

@@ -10,17 +10,17 @@ from torch import nn
 
 
 @dataclass(frozen=True)
-class LayerRow:
+class LayerSummary:
     """One layer: its name and kind, the shape that leaves it (without N), its parameters and multiply-adds per image."""
 
     name: str
     kind: str
     shape: tuple[int, ...]
     parameters: int
-    multiply_adds: int
+    macs: int
 
 
-def layer_rows(network: nn.Sequential, image_size: int) -> list[LayerRow]:
+def summarize_layers(network: nn.Sequential, image_size: int) -> list[LayerSummary]:
     """A row for each layer, for images (3, image_size, image_size).
 
     Multiply-adds are those of convolutions and dense layers: (weights of one filter) times (values that leave the layer).
@@ -32,7 +32,7 @@ def layer_rows(network: nn.Sequential, image_size: int) -> list[LayerRow]:
         weight = getattr(layer, "weight", None)
         counts = isinstance(layer, nn.Conv2d | nn.Linear) and weight is not None
         rows.append(
-            LayerRow(
+            LayerSummary(
                 name,
                 type(layer).__name__,
                 tuple(value.shape[1:]),
@@ -43,25 +43,25 @@ def layer_rows(network: nn.Sequential, image_size: int) -> list[LayerRow]:
     return rows
 
 
-def layer_table(rows: list[LayerRow], title: str) -> Table:
+def layer_table(rows: list[LayerSummary], title: str) -> Table:
     """The rows as a table for the terminal, with totals."""
     table = Table(title=title, show_footer=True, header_style="")
     parameters = sum(row.parameters for row in rows)
-    multiply_adds = sum(row.multiply_adds for row in rows)
+    macs = sum(row.macs for row in rows)
     table.add_column("layer", "total")
     table.add_column("kind")
     table.add_column("shape", justify="right")
     table.add_column("parameters", f"{parameters:,}", justify="right")
-    table.add_column("multiply-adds", f"{multiply_adds:,}", justify="right")
+    table.add_column("multiply-adds", f"{macs:,}", justify="right")
     for row in rows:
         shape = " x ".join(map(str, row.shape))
-        table.add_row(row.name, row.kind, shape, _or_blank(row.parameters), _or_blank(row.multiply_adds))
+        table.add_row(row.name, row.kind, shape, _or_blank(row.parameters), _or_blank(row.macs))
     return table
 
 
 def print_layer_table(network: nn.Sequential, image_size: int, title: str) -> None:
     """Print the table of a network for square images of this side."""
-    Console().print(layer_table(layer_rows(network, image_size), title))
+    Console().print(layer_table(summarize_layers(network, image_size), title))
 
 
 def _or_blank(number: int) -> str:

@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from lightning_modules.layers import activation as act
-from lightning_modules.layers import initialise, last_pool, norm, pool
+from lightning_modules.networks.layers import activation as act
+from lightning_modules.networks.layers import adaptive_pool, initialise, norm, pool
 
 
 def zfnet(
@@ -35,7 +35,7 @@ def zfnet(
         act4=act(activation),
         conv5=nn.Conv2d(384, 256, kernel_size=3, padding=1),  # 13
         act5=act(activation),
-        pool5=last_pool(pooling),  # 6
+        pool5=adaptive_pool(pooling),  # 6
         flatten=nn.Flatten(),  # 9216
         fc6=nn.Linear(256 * 6 * 6, 4096),
         act6=act(activation),

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_network import small_network
 
 import benchmarks.__main__ as door
 from benchmarks import devices, loop, pictures, pipeline, projections, steps
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings
-from datamodules import ImageDataModule
+from datamodules.datamodule import ImageDataModule
+from tests.small_network import small_network
 
 
 def test_ways_take_turns_after_one_call_that_is_not_counted() -> None:

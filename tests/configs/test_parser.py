@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from configs import ModelSettings, Settings, SettingsError
-from configs.command_line import PRESETS, fields, flat, help_text, load_settings, parse, preset_names, save_settings
+from configs.parser import PRESETS, fields, flat, help_text, load_settings, parse, preset_names, save_settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,17 +5,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from stand_in import STAND_IN, STAND_IN_CLASSES, STAND_IN_IMAGES, add, jpeg
 
 from configs import DataSettings
-from datamodules import Caltech101, caltech101_files
+from datamodules.caltech101 import files
+from datamodules.caltech101.datamodule import Caltech101
+from tests.datamodules.stand_in import STAND_IN, STAND_IN_CLASSES, STAND_IN_IMAGES, add, jpeg
 
 
 @pytest.fixture
 def stand_in_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with both archives, of 17 images in three classes and three of background."""
-    monkeypatch.setattr(caltech101_files, "CLASS_COUNT", STAND_IN_CLASSES)
-    monkeypatch.setattr(caltech101_files, "IMAGE_COUNT", STAND_IN_IMAGES)
+    monkeypatch.setattr(files, "CLASS_COUNT", STAND_IN_CLASSES)
+    monkeypatch.setattr(files, "IMAGE_COUNT", STAND_IN_IMAGES)
     folder = tmp_path / "archives"
     folder.mkdir()
     with tarfile.open(folder / "101_ObjectCategories.tar.gz", "w:gz") as tar:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from datamodules import ImageDataModule
-from datamodules.no_content import no_content_features, no_content_floor
+from datamodules.baselines import no_content_features, no_content_floor
+from datamodules.datamodule import ImageDataModule
 from datamodules.splits import Split
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stand_in import STAND_IN_IMAGES, jpeg
 
 from configs import DataSettings, SettingsError
-from datamodules import Caltech101, caltech101, caltech101_files
 from datamodules.cache import cached_images
-from datamodules.caltech101 import decode
+from datamodules.caltech101 import datamodule as caltech101
+from datamodules.caltech101 import files
+from datamodules.caltech101.datamodule import Caltech101, decode
+from tests.datamodules.stand_in import STAND_IN_IMAGES, jpeg
 
 FILES = ["a/1.jpg", "a/2.jpg", "b/1.jpg"]
 
@@ -127,7 +128,7 @@ def test_two_processes_at_once_unpack_and_decode_once(
 
         return call
 
-    monkeypatch.setattr(caltech101_files, "unpack_tar", logged(caltech101_files.unpack_tar, "unpacked"))
+    monkeypatch.setattr(files, "unpack_tar", logged(files.unpack_tar, "unpacked"))
     monkeypatch.setattr(caltech101, "decode", logged(decode, "decoded"))
     processes = multiprocessing.get_context("fork")
     start, sums = processes.Barrier(2), processes.Queue()

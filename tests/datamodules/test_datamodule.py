@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from configs import DataSettings, SettingsError
-from datamodules import Shapes, build_datamodule
-from datamodules.augment import augmented, draws, resized
-from datamodules.dataset import EpochSampler
+from datamodules.datasets import EpochSampler
+from datamodules.registry import build_datamodule
+from datamodules.shapes import Shapes
+from datamodules.transforms import augment, epoch_random_numbers, resize
 
 
 def shapes(workers: int = 0, **changes: Any) -> Shapes:
@@ -49,7 +50,9 @@ def test_batches_are_augmented_images_in_the_order_of_the_epoch() -> None:
         assert images.shape == (16, 3, 32, 32)
         assert (images.dtype, targets.dtype) == (torch.uint8, torch.int64)
         for position, index in enumerate(order[16 * k : 16 * k + 16]):
-            expected = augmented(data.image_set.images[index], 32, data.settings, draws(len(data.files), 1, 0)[index])
+            expected = augment(
+                data.image_set.images[index], 32, data.settings, epoch_random_numbers(len(data.files), 1, 0)[index]
+            )
             assert torch.equal(images[position], expected)
             assert targets[position] == data.targets[index]
 
@@ -87,7 +90,7 @@ def test_the_end_of_a_run_sees_training_and_test_images_as_they_are() -> None:
     for name, part in (("train", data.split.train), ("test", data.split.test)):
         images, targets = (torch.cat(column) for column in zip(*loaders[name], strict=True))
         assert torch.equal(targets, torch.from_numpy(data.targets[part]))
-        assert torch.equal(images[-1], resized(data.image_set.images[part[-1]], 32))
+        assert torch.equal(images[-1], resize(data.image_set.images[part[-1]], 32))
 
 
 def test_workers_change_nothing() -> None:
@@ -185,7 +188,7 @@ def test_evaluation_batches() -> None:
     images = torch.cat([images for images, _ in loaders["test"]])
     targets = torch.cat([targets for _, targets in loaders["test"]])
     assert len(images) == len(data.split.test)
-    assert torch.equal(images[3], resized(data.image_set.images[data.split.test[3]], 32))
+    assert torch.equal(images[3], resize(data.image_set.images[data.split.test[3]], 32))
     np.testing.assert_array_equal(targets, data.targets[data.split.test])
     assert list(shapes(val_fraction=0).val_dataloader()) == ["test"]
 
@@ -206,7 +209,7 @@ def test_probes() -> None:
     probes = data.probes(["star/0003", "heart"])
     assert probes.names == ["star/0003", "heart/0001"]
     assert [data.class_names[target] for target in probes.targets] == ["star", "heart"]
-    assert torch.equal(probes.images[0], resized(data.image_set.images[data.files.index("star/0003")], 32))
+    assert torch.equal(probes.images[0], resize(data.image_set.images[data.files.index("star/0003")], 32))
     for name, part in zip(probes.names, probes.parts, strict=True):
         assert data.files.index(name) in getattr(data.split, part)
     assert data.probes([]).names == [f"{name}/0001" for name in data.class_names]

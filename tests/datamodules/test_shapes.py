@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from configs import DataSettings
-from datamodules import Shapes
-from datamodules.shapes import SHAPES, SIDE, Pose, distance, mask, picture
+from datamodules.shapes import SHAPES, SIDE, Pose, Shapes, distance, mask, picture
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def test_masks_lie_at_the_network_size() -> None:
     settings = DataSettings(name="shapes", images_per_class=2, test_fraction=0.5, val_fraction=0, batch_size=8)
     data = Shapes(settings, image_size=60, seed=1)
     data.setup()
-    masks = data.outlines(range(16)).numpy()
+    masks = data.masks(range(16)).numpy()
     assert masks.shape == (16, 60, 60)
     assert masks.dtype == np.bool_
     areas, full = masks.mean((1, 2)), np.array([mask(*named(file), 1, SIDE).mean() for file in data.files])
@@ -51,7 +50,7 @@ def named(file: str) -> tuple[str, int]:
 
 def test_mask_tells_the_two_surfaces_apart(shapes: Shapes) -> None:
     """One surface is light and the other dark: away from the soft edge, brightness alone says what is inside."""
-    for image, inside in zip(shapes.image_set.images, shapes.outlines(range(len(shapes.files))).numpy(), strict=True):
+    for image, inside in zip(shapes.image_set.images, shapes.masks(range(len(shapes.files))).numpy(), strict=True):
         light = image.max(2) > 165
         edge = np.zeros_like(inside)
         for axis in (0, 1):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from configs import DataSettings
-from datamodules.augment import _crop, augmented, cutmix, draws, jittered, resized
+from datamodules.transforms import _crop, augment, color_jitter, cutmix, epoch_random_numbers, resize
 
 PLAIN = DataSettings(crop_area=1, flip=False, jitter=0)
 
@@ -26,50 +26,50 @@ def image() -> np.ndarray:
 
 
 def drawn_for(seed: int, epoch: int, index: int) -> NDArray[np.float64]:
-    return draws(1200, seed, epoch)[index]
+    return epoch_random_numbers(1200, seed, epoch)[index]
 
 
 def test_numbers_are_drawn_by_seed_and_epoch_for_each_image() -> None:
-    drawn = draws(50, 3, 5)
+    drawn = epoch_random_numbers(50, 3, 5)
     assert drawn.shape == (50, 12)
     assert ((drawn >= 0) & (drawn < 1)).all()
     assert len(np.unique(drawn)) == drawn.size, "none is used twice"
-    draws.cache_clear()
-    assert np.array_equal(drawn, draws(50, 3, 5))
-    for other in (draws(50, 4, 5), draws(50, 3, 6)):
+    epoch_random_numbers.cache_clear()
+    assert np.array_equal(drawn, epoch_random_numbers(50, 3, 5))
+    for other in (epoch_random_numbers(50, 4, 5), epoch_random_numbers(50, 3, 6)):
         assert not (drawn == other).any()
 
 
 def test_same_arguments_same_pixels(image: np.ndarray) -> None:
     settings = DataSettings()
-    first = augmented(image, 40, settings, drawn_for(3, 5, 7))
+    first = augment(image, 40, settings, drawn_for(3, 5, 7))
     np.random.seed(0)
     torch.manual_seed(0)
-    assert torch.equal(first, augmented(image, 40, settings, drawn_for(3, 5, 7)))
+    assert torch.equal(first, augment(image, 40, settings, drawn_for(3, 5, 7)))
     for other in ({"seed": 4}, {"epoch": 6}, {"index": 8}):
-        assert not torch.equal(first, augmented(image, 40, settings, drawn_for(**{"seed": 3, "epoch": 5, "index": 7, **other})))
+        assert not torch.equal(first, augment(image, 40, settings, drawn_for(**{"seed": 3, "epoch": 5, "index": 7, **other})))
     assert first.shape == (3, 40, 40)
     assert first.dtype == torch.uint8
 
 
 def test_without_augmentation_it_is_the_evaluation_image(image: np.ndarray) -> None:
-    assert torch.equal(augmented(image, 40, PLAIN, drawn_for(1, 2, 3)), resized(image, 40))
+    assert torch.equal(augment(image, 40, PLAIN, drawn_for(1, 2, 3)), resize(image, 40))
 
 
 def test_evaluation_at_the_stored_size_changes_nothing(image: np.ndarray) -> None:
-    np.testing.assert_array_equal(resized(image, 64).permute(1, 2, 0).numpy(), image)
+    np.testing.assert_array_equal(resize(image, 64).permute(1, 2, 0).numpy(), image)
 
 
 def test_evaluation_is_antialiased() -> None:
     board = np.indices((64, 64)).sum(0)[..., None].repeat(3, 2) % 2 * 255
-    assert (resized(board.astype(np.uint8), 16).float() - 127.5).abs().max() < 8
+    assert (resize(board.astype(np.uint8), 16).float() - 127.5).abs().max() < 8
 
 
 def test_half_of_the_images_are_mirrored(image: np.ndarray) -> None:
-    straight = resized(image, 40)
+    straight = resize(image, 40)
     mirrored = 0
     for index in range(200):
-        out = augmented(image, 40, with_(flip=True), drawn_for(1, 1, index))
+        out = augment(image, 40, with_(flip=True), drawn_for(1, 1, index))
         mirrored += torch.equal(out, straight.flip(2))
         assert torch.equal(out, straight) or torch.equal(out, straight.flip(2))
     assert 75 <= mirrored <= 125
@@ -77,14 +77,14 @@ def test_half_of_the_images_are_mirrored(image: np.ndarray) -> None:
 
 def test_mirroring_does_not_change_the_crop(image: np.ndarray) -> None:
     for index in range(10):
-        crop = augmented(image, 40, with_(crop_area=0.3), drawn_for(1, 1, index))
-        maybe_mirrored = augmented(image, 40, with_(crop_area=0.3, flip=True), drawn_for(1, 1, index))
+        crop = augment(image, 40, with_(crop_area=0.3), drawn_for(1, 1, index))
+        maybe_mirrored = augment(image, 40, with_(crop_area=0.3, flip=True), drawn_for(1, 1, index))
         assert torch.equal(crop, maybe_mirrored) or torch.equal(crop.flip(2), maybe_mirrored)
 
 
 def test_jitter_changes_colours_within_bounds() -> None:
     grey = np.full((8, 8, 3), 100, dtype=np.uint8)  # contrast and saturation leave it alone
-    levels = [int(augmented(grey, 8, with_(jitter=0.2), drawn_for(1, 1, index))[0, 0, 0]) for index in range(300)]
+    levels = [int(augment(grey, 8, with_(jitter=0.2), drawn_for(1, 1, index))[0, 0, 0]) for index in range(300)]
     assert 80 <= min(levels) < 84
     assert 116 < max(levels) <= 120
 
@@ -98,21 +98,21 @@ def test_jitter_is_torchvisions_three_steps_in_one(brightness: float, contrast: 
     plain = V.adjust_brightness(image.double() / 255, brightness)
     plain = V.adjust_saturation(V.adjust_contrast(plain, contrast), saturation)
     assert (
-        jittered(image, brightness, contrast, saturation) - 255 * plain
+        color_jitter(image, brightness, contrast, saturation) - 255 * plain
     ).abs().max() < 0.6  # torchvision's greys have 4 digits
 
 
 def test_jitter_by_1_changes_nothing_and_clips_at_white(image: np.ndarray) -> None:
-    straight = resized(image, 40)
-    assert torch.equal(jittered(straight, 1, 1, 1), straight)
-    assert jittered(straight, 1.3, 1, 1).max() == 255
-    assert torch.equal(jittered(straight, 0.5, 1, 1), (straight * 0.5 + 0.5).to(torch.uint8))
+    straight = resize(image, 40)
+    assert torch.equal(color_jitter(straight, 1, 1, 1), straight)
+    assert color_jitter(straight, 1.3, 1, 1).max() == 255
+    assert torch.equal(color_jitter(straight, 0.5, 1, 1), (straight * 0.5 + 0.5).to(torch.uint8))
 
 
 @pytest.mark.parametrize("size", [31, 64, 90])
 def test_a_crop_is_torchvisions_resized_crop(image: np.ndarray, size: int) -> None:
     theirs = V.resized_crop(torch.from_numpy(image).permute(2, 0, 1), 5, 9, 40, 33, [size, size], antialias=True)
-    assert torch.equal(resized(image[5:45, 9:42], size), theirs)
+    assert torch.equal(resize(image[5:45, 9:42], size), theirs)
 
 
 numbers = st.floats(0, 1, exclude_max=True)
@@ -143,7 +143,7 @@ def mixed(share: float, seed: int = 1, epoch: int = 2) -> tuple[torch.Tensor, to
     """200 images, each of one colour and one class of its own, mixed."""
     images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1).expand(200, 3, 20, 20).clone()
     targets = torch.eye(200)
-    cutmix(images, targets, share, draws(1200, seed, epoch)[1000:])
+    cutmix(images, targets, share, epoch_random_numbers(1200, seed, epoch)[1000:])
     return images, targets
 
 

@@ -9,16 +9,15 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from small_network import small_network
-
 from configs import DataSettings, OptimSettings
-from datamodules import build_datamodule
-from lightning_modules import Classifier
-from lightning_modules.processes import EndTogether
-from lightning_modules.record import RunRecord, StopOnDivergence
-from looking import gallery, probes_of
-from viz_callbacks import DeNetPictures, LogNumbers, StrongestPictures
+from datamodules.registry import build_datamodule
+from experiment.csv_recorder import CSVRecorder
+from experiment.distributed import TerminateWorkers
+from experiment.divergence import StopOnDivergence
+from experiment.visualization import build_probes, reference_images
+from lightning_modules.classifier import Classifier
+from tests.small_network import small_network
+from viz_callbacks.callbacks import DeNetPictures, ProjectionMetricsLogger, TopActivationPictures
 
 
 class Seen(Callback):
@@ -58,10 +57,10 @@ def train(processes: int, precision: str, folder: Path) -> None:
         num_sanity_val_steps=0, use_distributed_sampler=False, gradient_clip_val=5.0, default_root_dir=folder,
         callbacks=[
             StopOnDivergence(len(data.class_names)),
-            DeNetPictures(folder / "denet", probes_of(data, ["circle", "star"])),
-            StrongestPictures(folder / "strongest", gallery(data), 2),
-            LogNumbers(probes_of(data, ["circle", "star"])),
-            RunRecord(folder, "small network"), Seen(folder), EndTogether(),
+            DeNetPictures(folder / "denet", build_probes(data, ["circle", "star"])),
+            TopActivationPictures(folder / "strongest", reference_images(data), 2),
+            ProjectionMetricsLogger(build_probes(data, ["circle", "star"])),
+            CSVRecorder(folder, "small network"), Seen(folder), TerminateWorkers(),
         ],
     )  # fmt: skip
     trainer.fit(model, data)

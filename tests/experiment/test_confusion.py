@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from lightning_modules.confusion import save_confusion
+from experiment.confusion import save_confusion
 
 
 def test_mistakes_come_first_the_most_frequent_on_top(tmp_path: Path) -> None:

@@ -10,21 +10,15 @@ from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from PIL import Image
-from small_network import small_network
 
 from configs import OptimSettings
-from configs.run_folder import read_rows
-from datamodules import ImageDataModule
-from lightning_modules import Classifier
-from lightning_modules.record import (
-    DivergedError,
-    RunRecord,
-    StopOnDivergence,
-    duration,
-    epoch_line,
-    write_rows,
-)
-from lightning_modules.report import final_words, how_to_go_on, summary
+from datamodules.datamodule import ImageDataModule
+from experiment.csv_recorder import CSVRecorder, format_duration, format_epoch, write_rows
+from experiment.divergence import DivergedError, StopOnDivergence
+from experiment.run_folder import read_rows
+from experiment.summary import format_summary, resume_hint, summary
+from lightning_modules.classifier import Classifier
+from tests.small_network import small_network
 
 
 def test_a_row_for_each_epoch_on_disk_on_the_terminal_and_in_the_logger(
@@ -34,7 +28,7 @@ def test_a_row_for_each_epoch_on_disk_on_the_terminal_and_in_the_logger(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    record = RunRecord(tmp_path, "small network on shapes")
+    record = CSVRecorder(tmp_path, "small network on shapes")
     logger = CSVLogger(tmp_path, name="csv", version="", flush_logs_every_n_steps=1)
     make_trainer(3, [record], logger=logger).fit(classifier, shapes)
     rows = read_rows(tmp_path / "metrics.csv")
@@ -55,10 +49,10 @@ def test_a_row_for_each_epoch_on_disk_on_the_terminal_and_in_the_logger(
 def test_rows_before_an_interruption_are_kept_once_and_sent_to_the_logger_again(
     classifier: Classifier, shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    earlier = RunRecord(tmp_path, "t")
+    earlier = CSVRecorder(tmp_path, "t")
     earlier.rows = [{"epoch": 1, "seconds": 1.0, "test/loss": 9.0}]
     write_rows([*earlier.rows, {"epoch": 2, "seconds": 1.0, "test/loss": 8.0}], tmp_path / "metrics.csv")
-    record = RunRecord(tmp_path, "t")
+    record = CSVRecorder(tmp_path, "t")
     record.load_state_dict(earlier.state_dict())
     logger = CSVLogger(tmp_path, name="csv", version="", flush_logs_every_n_steps=1)
     make_trainer(1, [record], logger=logger).fit(classifier, shapes)
@@ -82,22 +76,22 @@ def test_a_loss_that_explodes_stops_the_run_at_once(loss: float) -> None:
 
 def test_too_high_a_rate_diverges(shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
     model = Classifier(small_network(), 8, OptimSettings(name="sgd", lr=1e6, clip=0, warmup_epochs=0), shapes.steps_per_epoch)
-    record = RunRecord(tmp_path, "t")
+    record = CSVRecorder(tmp_path, "t")
     with pytest.raises(DivergedError, match=r"loss .* in batch . of epoch"):
         make_trainer(5, [StopOnDivergence(8), record]).fit(model, shapes)
     figures = summary(record.rows, {}, {}, "loss nan in batch 2 of epoch 1", 1.0, {"version": "1"})
     assert figures["diverged"] is True
-    assert "diverged, loss nan in batch 2 of epoch 1. A lower optim.lr" in final_words(figures, record.rows, tmp_path, None)
+    assert "diverged, loss nan in batch 2 of epoch 1. A lower optim.lr" in format_summary(figures, record.rows, tmp_path, None)
 
 
 def test_words_for_people(tmp_path: Path) -> None:
-    assert [duration(seconds) for seconds in (5, 89, 600, 11100)] == ["5 s", "89 s", "10 min", "3 h 05 min"]
+    assert [format_duration(seconds) for seconds in (5, 89, 600, 11100)] == ["5 s", "89 s", "10 min", "3 h 05 min"]
     names = [f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "accuracy", "top5", "mean_per_class")]
     rows = [{"epoch": epoch, "seconds": 60.0, **dict.fromkeys(names, value)} for epoch, value in ((1, 0.5), (2, 0.4))]
-    assert epoch_line(rows, 10).endswith("| 60 s, 8 min left")
+    assert format_epoch(rows, 10).endswith("| 60 s, 8 min left")
     final = {f"final/{part}/{name}": 0.6 for part in ("train", "test") for name in ("accuracy", "top5", "mean_per_class")}
     figures = summary(rows, final, {"accuracy": 0.36, "mean_per_class": 0.13}, None, 120.0, {"test_crops": True})
-    words = final_words(figures, rows, tmp_path, tmp_path / "offline-run-x")
+    words = format_summary(figures, rows, tmp_path, tmp_path / "offline-run-x")
     assert "After 2 epochs in 2 min" in words
     assert re.search("test images, by ten crops +top-1 60.00 %, top-5 60.00 %, mean per class 60.00 %", words)
     assert re.search("test images, in one view +top-1 40.00 %, top-5 40.00 %, mean per class 40.00 %", words)
@@ -108,10 +102,10 @@ def test_words_for_people(tmp_path: Path) -> None:
 
 
 def test_how_to_go_on_depends_on_what_is_there(tmp_path: Path) -> None:
-    assert "start it anew" in how_to_go_on(tmp_path)
+    assert "start it anew" in resume_hint(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").touch()
-    assert how_to_go_on(tmp_path).endswith(f"go on with: python train.py resume={tmp_path}")
+    assert resume_hint(tmp_path).endswith(f"go on with: python train.py resume={tmp_path}")
 
 
 def test_a_row_with_new_columns_widens_the_file(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from configs import Settings, SettingsError
-from configs.command_line import parse
-from configs.run_folder import read_rows
-from lightning_modules.processes import engine
+from configs.parser import parse
+from experiment.distributed import trainer_options
+from experiment.run_folder import read_rows
 
 PROGRAM = Path(__file__).with_name("several_processes.py")
 ROOT = Path(__file__).parents[2]
@@ -96,10 +96,10 @@ def settings(*words: str) -> Settings:
 )
 def test_what_lightning_refuses_is_one_line(words: list[str], answer: str) -> None:
     with pytest.raises(SettingsError, match=answer) as refusal:
-        engine(settings(*words), "32-true")
+        trainer_options(settings(*words), "32-true")
     assert "\n" not in str(refusal.value)
 
 
 def test_devices_and_machines_multiply() -> None:
-    options, trainer = engine(settings("trainer.devices=3", "trainer.num_nodes=2", "trainer.strategy=ddp"), "32-true")
+    options, trainer = trainer_options(settings("trainer.devices=3", "trainer.num_nodes=2", "trainer.strategy=ddp"), "32-true")
     assert (trainer.world_size, trainer.is_global_zero, options["strategy"]) == (6, True, "ddp")

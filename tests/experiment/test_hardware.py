@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from lightning_modules import machine
+from experiment import hardware
 
 FAULTS = """
 import resource, sys, torch
-from lightning_modules.machine import keep_freed_memory
-if sys.argv[1] == "keep" and not keep_freed_memory():
+from experiment.hardware import configure_malloc
+if sys.argv[1] == "keep" and not configure_malloc():
     sys.exit(3)
 for turn in range(12):
     if turn == 2:
@@ -36,12 +36,12 @@ def test_freed_memory_is_used_again_without_asking_the_system() -> None:
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
-    assert machine.best_precision() == ("bf16-mixed" if native else "32-true")
+    assert hardware.best_precision() == ("bf16-mixed" if native else "32-true")
 
 
 def test_the_machine_in_words() -> None:
-    words = machine.machine()
+    words = hardware.describe_hardware()
     assert words.startswith(platform.system())
-    assert machine.processor() in words
+    assert hardware.describe_processor() in words
     assert words.endswith("threads") or torch.cuda.is_available()
-    assert len(machine.processor()) > 3
+    assert len(hardware.describe_processor()) > 3

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from configs import SettingsError
-from configs.command_line import parse, save_settings
-from configs.run_folder import new_folder, open_run
+from configs.parser import parse, save_settings
+from experiment.run_folder import new_folder, open_run
 
 
 def interrupted_run(runs: Path, *words: str, age: int = 0) -> Path:

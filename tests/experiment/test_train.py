@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from configs.run_folder import read_rows
-from lightning_modules import load_network
-from lightning_modules.checkpoints import read_checkpoint
-from looking import reopened
+from experiment.run_folder import read_rows
+from experiment.visualization import load_run
+from lightning_modules.checkpoints import load_network, read_checkpoint
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.batch_size=8", "logger=none",
          "viz.probes=[circle,star]", "trainer.max_epochs=3", "data.val_fraction=0.25", "data.train_sizes=[67,75]"]  # fmt: skip
 
@@ -109,7 +108,7 @@ def read_rows_of_words(file: Path) -> list[dict[str, str]]:
 
 def test_what_a_run_recorded_can_be_kept(whole: tuple[Path, str], tmp_path: Path) -> None:
     for _ in range(2):  # the second time replaces the first
-        words = [sys.executable, "examples/keep_run.py", str(whole[0]), str(tmp_path / "shapes")]
+        words = [sys.executable, "-m", "tools.archive_run", str(whole[0]), str(tmp_path / "shapes")]
         subprocess.run(words, cwd=ROOT, check=True)
     (row,) = read_rows_of_words(tmp_path / "runs.csv")
     summary = json.loads((whole[0] / "summary.json").read_text())
@@ -129,7 +128,7 @@ def test_what_a_run_recorded_can_be_kept(whole: tuple[Path, str], tmp_path: Path
 
 def test_what_a_run_shows_can_be_measured(whole: tuple[Path, str], tmp_path: Path) -> None:
     words = ["--per-class", "1", "--controlled", "2", "--out", str(tmp_path)]
-    subprocess.run([sys.executable, "examples/measure.py", str(whole[0]), str(whole[0]), *words], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tools.measure", str(whole[0]), str(whole[0]), *words], cwd=ROOT, check=True)
     facts = json.loads((tmp_path / "measures.json").read_text())
     assert len(facts["images"]) == 8
     (numbers,) = facts["numbers"].values()
@@ -224,7 +223,7 @@ def test_too_high_a_rate_stops_at_once_and_is_marked(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_can_be_opened_again(whole: tuple[Path, str]) -> None:
-    network, data = reopened(whole[0])
+    network, data = load_run(whole[0])
     assert not network.training
     assert sorted(data.files[i] for i in data.split.test) == sorted((whole[0] / "split/test.txt").read_text().split())
     assert network(data.normalise(data.images([0, 1]))).shape == (2, 8)

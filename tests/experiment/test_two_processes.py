@@ -7,14 +7,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_train import SMALL, run, start, wait_for
 
-from configs.run_folder import read_rows
+from experiment.run_folder import read_rows
+from tests.experiment.test_train import SMALL, run, start, wait_for
 
 # SGD, since AdamW divides rounding by rounding where gradients vanish: its float32 runs part ways.
 ALIKE = [
     *SMALL, "trainer.max_epochs=2", "trainer.accelerator=cpu", "trainer.precision=32-true", "model.dropout=0", "data.cutmix=0",
-    "viz.strongest=0", "viz.answers=false", "optim.name=sgd", "optim.lr=0.01",
+    "viz.top_maps=0", "viz.sensitivity=false", "optim.name=sgd", "optim.lr=0.01",
 ]  # fmt: skip
 TWO = ["trainer.devices=2", "trainer.strategy=ddp"]
 

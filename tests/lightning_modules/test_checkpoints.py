@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from configs import ModelSettings, Settings, SettingsError
-from lightning_modules import build_network, load_network
-from lightning_modules.checkpoints import WholeCheckpointIO, read_checkpoint
+from experiment.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.checkpoints import load_network, read_checkpoint
+from lightning_modules.networks.registry import build_network
 
 WRITER = """
     import os, signal, sys, torch
-    from lightning_modules import checkpoints
+    from lightning_modules.networks.registry import checkpoints
     target, moment = sys.argv[1:]
     save = torch.save
     def save_half_and_die(checkpoint, file):
@@ -30,9 +31,9 @@ WRITER = """
         if moment == "before the end":
             os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
-    checkpoints.WholeCheckpointIO().save_checkpoint({"epoch": 1, "weights": torch.ones(1000)}, target)
+    checkpoints.AtomicCheckpointIO().save_checkpoint({"epoch": 1, "weights": torch.ones(1000)}, target)
     torch.save = save_half_and_die
-    checkpoints.WholeCheckpointIO().save_checkpoint({"epoch": 2, "weights": torch.zeros(1000)}, target)
+    checkpoints.AtomicCheckpointIO().save_checkpoint({"epoch": 2, "weights": torch.zeros(1000)}, target)
 """
 
 
@@ -49,21 +50,21 @@ def test_a_kill_while_saving_leaves_the_earlier_checkpoint_whole(moment: str, tm
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert read_checkpoint(target)["epoch"] == 1
-    WholeCheckpointIO().save_checkpoint({"epoch": 3}, target)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 3}, target)
     assert os.listdir(tmp_path) == ["last.ckpt"], "the half-written file is taken over by the next save"
     assert read_checkpoint(target) == {"epoch": 3}
 
 
 def test_a_failed_save_raises_and_keeps_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint({"epoch": 1}, target)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, target)
 
     def full(checkpoint: object, file: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        WholeCheckpointIO().save_checkpoint({"epoch": 2}, target)
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, target)
     assert read_checkpoint(target) == {"epoch": 1}
     assert os.listdir(tmp_path) == ["last.ckpt"]
 
@@ -71,12 +72,12 @@ def test_a_failed_save_raises_and_keeps_the_earlier_checkpoint(tmp_path: Path, m
 def test_a_disk_that_is_full_says_so_and_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
     """A limit on the size of files stands for the end of the disk: writes fail in the middle of torch's writer just so."""
     target = tmp_path / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint({"epoch": 1}, target)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, target)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
         with pytest.raises(OSError, match=rf"File too large: '{target}'"):
-            WholeCheckpointIO().save_checkpoint({"weights": torch.zeros(1_000_000)}, target)
+            AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(1_000_000)}, target)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert read_checkpoint(target) == {"epoch": 1}
@@ -88,7 +89,7 @@ def test_the_file_is_on_disk_before_it_takes_the_name(tmp_path: Path, monkeypatc
     for name in ("fsync", "replace"):
         original = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *args, name=name, original=original: (calls.append(name), original(*args))[1])
-    WholeCheckpointIO().save_checkpoint({"epoch": 1}, tmp_path / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, tmp_path / "last.ckpt")
     assert calls == ["fsync", "replace", "fsync"]
 
 
@@ -101,7 +102,7 @@ def test_a_checkpoint_never_runs_code(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0")
     torch.save({"state_dict": Payload()}, tmp_path / "evil.ckpt", pickle_module=pickle)
-    for load in (read_checkpoint, load_network, lambda path: WholeCheckpointIO().load_checkpoint(path, weights_only=False)):
+    for load in (read_checkpoint, load_network, lambda path: AtomicCheckpointIO().load_checkpoint(path, weights_only=False)):
         with pytest.raises(SettingsError, match="not a readable checkpoint"):
             load(tmp_path / "evil.ckpt")
     assert not (tmp_path / "code-was-run").exists()
@@ -142,11 +143,11 @@ def test_ctrl_c_in_the_middle_of_saving_is_still_ctrl_c_and_leaves_the_last_chec
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        WholeCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, tmp_path / "last.ckpt")
+        AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, tmp_path / "last.ckpt")
         finger = threading.Thread(target=press_ctrl_c, daemon=True)
         finger.start()
         with pytest.raises(KeyboardInterrupt):
-            WholeCheckpointIO().save_checkpoint({str(n): torch.zeros(1_000_000) for n in range(100)}, tmp_path / "last.ckpt")
+            AtomicCheckpointIO().save_checkpoint({str(n): torch.zeros(1_000_000) for n in range(100)}, tmp_path / "last.ckpt")
         finger.join()
     finally:
         signal.signal(signal.SIGINT, before)

@@ -8,13 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning import Trainer
-from small_network import small_network
 
 from configs import OptimSettings
-from datamodules import ImageDataModule
-from datamodules.augment import resized
-from lightning_modules import Classifier
-from lightning_modules.classifier import learning_rate_factor
+from datamodules.datamodule import ImageDataModule
+from datamodules.transforms import resize
+from lightning_modules.classifier import Classifier, learning_rate_factor
+from tests.small_network import small_network
 
 
 def test_metrics_of_the_test_part_equal_those_counted_by_hand(
@@ -54,7 +53,7 @@ def test_the_end_of_a_run_counts_training_images_once_and_test_images_by_ten_cro
     confusion = np.zeros((8, 8))
     for part, indices in (("train", shapes.split.train), ("test", shapes.split.test)):
         size = 77 if crops and part == "test" else 67
-        images = shapes.normalise(torch.stack([resized(shapes.image_set.images[index], size) for index in indices]))
+        images = shapes.normalise(torch.stack([resize(shapes.image_set.images[index], size) for index in indices]))
         places = [(0, 0), (0, 10), (10, 0), (10, 10), (5, 5)] if size == 77 else [(0, 0)]
         views = [images[:, :, top : top + 67, left : left + 67] for top, left in places]
         views += [view.flip(3) for view in views] if size == 77 else []

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, Trainer
-from small_network import small_network
 from torch import Tensor, nn
 
 import train
 from configs import OptimSettings
-from configs.run_folder import read_rows
-from datamodules import ImageDataModule
-from lightning_modules import Classifier
+from datamodules.datamodule import ImageDataModule
+from experiment.csv_recorder import CSVRecorder
+from experiment.run_folder import read_rows
+from lightning_modules.classifier import Classifier
 from lightning_modules.filter_clipping import FilterClipping, clip_filters
-from lightning_modules.record import RunRecord
+from tests.small_network import small_network
 
 
 def plain_rms(one_filter: Tensor) -> float:
@@ -106,7 +106,7 @@ def test_each_epoch_counts_the_different_filters_that_were_clipped(
     model = Classifier(small_network(), 8, OptimSettings(name="adamw", lr=0.02), shapes.steps_per_epoch)
     recount = Recount({"conv1": 0.05, "conv2": 0.08})
     clipping = FilterClipping(0.08, 0.05 / 0.08)
-    trainer = make_trainer(3, [recount, clipping, RunRecord(tmp_path, "t")], precision=precision)
+    trainer = make_trainer(3, [recount, clipping, CSVRecorder(tmp_path, "t")], precision=precision)
     trainer.fit(model, shapes)
     rows = read_rows(tmp_path / "metrics.csv")
     assert len(rows) == len(recount.epochs) == 3
@@ -155,12 +155,14 @@ def test_a_run_clips_where_it_is_asked_to(
         raise BuiltError
 
     monkeypatch.setattr("lightning.Trainer", trainer)
-    monkeypatch.setattr("lightning_modules.build_network", lambda settings, num_classes: small_network(num_classes))
-    monkeypatch.setattr("lightning_modules.machine.keep_freed_memory", lambda: False)  # it would last as long as the tests
+    monkeypatch.setattr(
+        "lightning_modules.networks.registry.build_network", lambda settings, num_classes: small_network(num_classes)
+    )
+    monkeypatch.setattr("experiment.hardware.configure_malloc", lambda: False)  # it would last as long as the tests
     words = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "logger=none", f"runs={tmp_path}"]
     with pytest.raises(BuiltError):
         train.main([*words, f"optim.filter_radius={radius}"])
     kinds = [type(callback) for callback in given]
     found = [callback for callback in given if isinstance(callback, FilterClipping)]
     assert [(callback.radius, callback.input_scale) for callback in found] == expected
-    assert all(kinds.index(FilterClipping) < kinds.index(RunRecord) for _ in found), "its counts join the row of the epoch"
+    assert all(kinds.index(FilterClipping) < kinds.index(CSVRecorder) for _ in found), "its counts join the row of the epoch"

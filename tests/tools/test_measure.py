@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from configs import DataSettings
-from datamodules import build_datamodule
-from examples.measure import Comparison, Interval, calibration, comparisons, places, unseen_by_all
+from datamodules.registry import build_datamodule
+from tools.measure import Comparison, Interval, calibration, comparisons, places, unseen_by_all
 
 LAST = "conv5"
 

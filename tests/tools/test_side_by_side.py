@@ -1,25 +1,25 @@
-"""Pictures of finished runs: all kinds for each, networks side by side; ``reopened`` gives back what a run has left."""
+"""Pictures of finished runs: all kinds for each, networks side by side; ``load_run`` gives back what a run has left."""
 
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from small_network import small_network
 
-from datamodules import ImageDataModule
-from examples import look
+from datamodules.datamodule import ImageDataModule
+from tests.small_network import small_network
+from tools import side_by_side
 
 
 def test_all_pictures_of_each_run_and_the_runs_side_by_side(
     shapes: ImageDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(look, "reopened", lambda run: (small_network().eval(), shapes))
+    monkeypatch.setattr(side_by_side, "load_run", lambda run: (small_network().eval(), shapes))
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.csv").write_text("epoch,seconds\n1,2\n7,2\n")
     words = [
-        "look.py",
+        "side_by_side.py",
         str(tmp_path / "one"),
         str(tmp_path / "two"),
         "--probes",
@@ -29,11 +29,11 @@ def test_all_pictures_of_each_run_and_the_runs_side_by_side(
         str(tmp_path / "out"),
     ]
     monkeypatch.setattr(sys, "argv", words)
-    look.main()
+    side_by_side.main()
     for run in ("one", "two"):
         folder = tmp_path / "out" / run
         kinds = {file.relative_to(folder).parts[0] for file in folder.rglob("epoch-007.jpg")}
-        assert kinds == set(look.KINDS)
+        assert kinds == set(side_by_side.KINDS)
     classes, both = (Image.open(tmp_path / "out" / name) for name in ("one/classes.jpg", "categories.jpg"))
     side = shapes.image_size
     assert classes.width >= 7 * side, "the image and DeNet of three classes, with and without biases"

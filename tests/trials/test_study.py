@@ -40,7 +40,7 @@ def test_of_two_that_ask_for_the_last_trial_one_gets_it(
         taken.append(here.next_trial())
         yield
 
-    monkeypatch.setattr(there, "_turn", turn_that_comes_too_late())
+    monkeypatch.setattr(there, "_ask_lock", turn_that_comes_too_late())
     assert there.next_trial() is None
     assert first is not None
     assert [trial.number for trial in taken if trial is not None] == [1]
@@ -64,8 +64,8 @@ def test_a_trial_that_is_not_marked_yet_is_left_alone_until_its_machine_must_be_
     here, there = Study(sweep, tmp_path / "here", storage), Study(sweep, tmp_path / "there", storage)
     asked = here.next_trial()
     assert asked is not None
-    there.take_up(retry_failed=False)
+    there.resume_interrupted(retry_failed=False)
     assert [trial.number for trial in there.trials] == [0, 1]
     monkeypatch.setattr(study, "PATIENCE", 0)
-    there.take_up(retry_failed=False)
+    there.resume_interrupted(retry_failed=False)
     assert [trial.number for trial in there.trials] == [1, 2], "trial 2 repeats trial 0"

@@ -18,7 +18,7 @@ from trials.runner import Runner
 from trials.study import Study
 from trials.sweep_file import read_sweep
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAND_IN = str(ROOT / "tests/trials/stand_in_training.py")
 
 
@@ -255,7 +255,7 @@ def test_trials_of_train_py_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(ROOT)
     small = {
         "data": "shapes", "data.images_per_class": 10, "data.batch_size": 16, "data.image_size": 67, "data.train_sizes": [67],
-        "trainer.max_epochs": 1, "viz.every_n_epochs": 0, "viz.answers": False, "logger": "none", "optim.clip": 0,
+        "trainer.max_epochs": 1, "viz.every_n_epochs": 0, "viz.sensitivity": False, "logger": "none", "optim.clip": 0,
         "optim.name": "sgd", "optim.warmup_epochs": 0,
     }  # fmt: skip
     parameters = {key: {"value": value} for key, value in small.items()} | {

@@ -9,7 +9,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from configs import SettingsError
-from configs.command_line import parse
+from configs.parser import parse
 from trials.command import trial_command
 from trials.parameters import Choice
 from trials.sweep_file import read_sweep
@@ -110,7 +110,7 @@ def test_commands_are_those_of_wandbs_own_agent(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("WHERE", "there")
     command = ["${env}", "${interpreter}", "${program}", f"${{{macro}}}", "--at=${envvar:WHERE}"]
     text = yaml.safe_dump({"program": "train.py", "method": "grid", "parameters": {"a": {"value": 1}}, "command": command})
-    values = {"optim.lr": 1e-5, "model": "zfnet", "data.flip": True, "viz.answers": False, "data.image_size": None}
+    values = {"optim.lr": 1e-5, "model": "zfnet", "data.flip": True, "viz.sensitivity": False, "data.image_size": None}
     found = trial_command(read_sweep(written(tmp_path, text)), values, tmp_path)
     theirs = create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})
     last = create_sweep_command(["--at=${envvar:WHERE}"])

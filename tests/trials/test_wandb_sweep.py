@@ -12,12 +12,13 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from wandb_server import KEY, Run, WandbServer
 
-ROOT = Path(__file__).parents[1]
+from tests.wandb_server import KEY, Run, WandbServer
+
+ROOT = Path(__file__).parents[2]
 SMALL = {
     "data": "shapes", "data.image_size": 67, "data.train_sizes": [67], "data.images_per_class": 10, "data.batch_size": 8,
-    "data.val_fraction": 0.25, "viz.probes": ["circle"], "viz.answers": False, "viz.strongest": 0, "optim.clip": 0,
+    "data.val_fraction": 0.25, "viz.probes": ["circle"], "viz.sensitivity": False, "viz.top_maps": 0, "optim.clip": 0,
     "optim.warmup_epochs": 0,
 }  # fmt: skip
 FOR_EVER = 200  # epochs

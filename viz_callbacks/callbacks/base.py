@@ -22,8 +22,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 from torch import Tensor, nn
 
-from viz_callbacks import figures
-from viz_callbacks.figures import Pixels
+from viz_callbacks.drawing.pixels import Pixels, robust_range
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Picture:
     facts: Mapping[str, Any]
 
 
-class LookCallback(Callback):
+class PeriodicCallback(Callback):
     """Looks at a network after an epoch.
 
     Args:
@@ -60,13 +59,13 @@ class LookCallback(Callback):
         return self.every_n_epochs > 0 and (epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs)
 
 
-class PictureCallback(LookCallback):
+class PictureCallback(PeriodicCallback):
     """Makes pictures after an epoch, on rank zero only; computes nothing that training could notice.
 
     Args:
         folder: where the pictures go.
         fixed_scale: keep each picture's range as first seen, so that epochs compare by eye.
-        every_n_epochs, network: as for ``LookCallback``.
+        every_n_epochs, network: as for ``PeriodicCallback``.
     """
 
     name: str
@@ -82,7 +81,7 @@ class PictureCallback(LookCallback):
     def make(self, network: nn.Module, epoch: int) -> Iterable[Picture]:
         """The pictures of one epoch (from 1). Called in inference mode."""
 
-    def after(self, epoch: int) -> None:
+    def on_saved(self, epoch: int) -> None:
         """What is left to draw when the epoch's pictures are on disk: nothing."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,12 +102,12 @@ class PictureCallback(LookCallback):
         if not (self.is_due(trainer) and trainer.is_global_zero):
             return
         started = time.monotonic()
-        made = self.look(getattr(pl_module, self.network), trainer.current_epoch + 1)
+        made = self.render(getattr(pl_module, self.network), trainer.current_epoch + 1)
         for logger in trainer.loggers:
             self._send(logger, made)
         pl_module.log(f"seconds/{self.name}", time.monotonic() - started, logger=False, rank_zero_only=True)
 
-    def look(self, network: nn.Module, epoch: int) -> list[tuple[Picture, Path]]:
+    def render(self, network: nn.Module, epoch: int) -> list[tuple[Picture, Path]]:
         """Make the pictures of a network and put them on disk under this epoch (from 1); each with its sheet's file.
 
         This is what the callback does after an epoch; with a trained network it needs no Trainer.
@@ -118,12 +117,12 @@ class PictureCallback(LookCallback):
         files = [self._save(picture, epoch) for picture in made]
         if made:
             self._write_index(made, epoch)
-            self.after(epoch)
+            self.on_saved(epoch)
         return list(zip(made, files, strict=True))
 
     def range(self, key: str, values: Tensor) -> float:
         """The range of a picture: of these values or, with ``fixed_scale``, as it was when it was first not empty."""
-        now = figures.robust_range(values)
+        now = robust_range(values)
         if not self.fixed_scale:
             return now
         if key not in self.first_ranges and now > 0:
@@ -167,5 +166,5 @@ class PictureCallback(LookCallback):
         import wandb
 
         images = {f"{self.name}/{picture.place}": wandb.Image(str(file), caption=picture.caption) for picture, file in made}
-        # Not committed: they join the row of this epoch's metrics, so that the dashboard can step through them by epoch.
+        # Not committed: they join the row of this epoch's metrics, so that the dashboard can trace through them by epoch.
         logger.experiment.log({**images, **ranges}, commit=False)

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import nn
 
-from viz_callbacks import figures, sheets
-from viz_callbacks.callbacks import ProbePictures
-from viz_callbacks.deconvolution import convolution_layers
-from viz_callbacks.filters import dead_filters, first_filters, root_mean_squares
-from viz_callbacks.pictures import Picture
-from viz_callbacks.reverse import Step
+from viz_callbacks.callbacks.base import Picture
+from viz_callbacks.callbacks.probes import ProbePictures
+from viz_callbacks.drawing import sheets
+from viz_callbacks.drawing.pixels import FILTER_COLUMNS, colour_sprite, robust_range, signed_picture
+from viz_callbacks.engine.feature_maps import convolution_layers
+from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.methods.filters import dead_filters, first_filters, root_mean_squares
 
 
 class FilterPictures(ProbePictures):
@@ -25,14 +26,14 @@ class FilterPictures(ProbePictures):
     name = "filters"
     sprite_format: ClassVar[dict[str, Any]] = {"lossless": True}  # a lossy WebP keeps one colour for four pixels: too few here
 
-    def pictures(self, steps: list[Step], network: nn.Module, epoch: int) -> Iterator[Picture]:
+    def pictures(self, traces: list[LayerTrace], network: nn.Module, epoch: int) -> Iterator[Picture]:
         """One picture of the first layer."""
-        layer, filters, dead = convolution_layers(network)[0], first_filters(network), dead_filters(steps)
+        layer, filters, dead = convolution_layers(network)[0], first_filters(network), dead_filters(traces)
         count, channels, height, width = filters.shape
         shown = filters[:, :3] if channels >= 3 else filters[:, :1].expand(-1, 3, -1, -1)
         range_ = self.range(f"{layer}/one scale", shown)
-        one_scale = np.stack([figures.signed_picture(each, range_) for each in shown])
-        own_scales = np.stack([figures.signed_picture(each, figures.robust_range(each)) for each in shown])
+        one_scale = np.stack([signed_picture(each, range_) for each in shown])
+        own_scales = np.stack([signed_picture(each, robust_range(each)) for each in shown])
         sizes = root_mean_squares(filters).tolist()
         dead_sizes = [size for size, is_dead in zip(sizes, dead, strict=True) if is_dead]
         lines = [
@@ -49,10 +50,10 @@ class FilterPictures(ProbePictures):
             layer,
             sheets.filter_sheet(lines, [("all on one scale", one_scale), ("each on its own scale", own_scales)], dead),
             "\n".join(lines),
-            {"one-scale": figures.colour_sprite(one_scale), "own-scales": figures.colour_sprite(own_scales)},
+            {"one-scale": colour_sprite(one_scale), "own-scales": colour_sprite(own_scales)},
             {"one-scale": range_},
             {
-                "filters": {"of": count, "columns": figures.FILTER_COLUMNS, "height": height, "width": width},
+                "filters": {"of": count, "columns": FILTER_COLUMNS, "height": height, "width": width},
                 "rms": [float(f"{size:.4g}") if math.isfinite(size) else None for size in sizes],
                 "dead": [k + 1 for k, is_dead in enumerate(dead) if is_dead],
             },

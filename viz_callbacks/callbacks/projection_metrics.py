@@ -8,30 +8,30 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from viz_callbacks.callbacks import Probes
-from viz_callbacks.deconvolution import feature_maps
-from viz_callbacks.measures import Change, DeadMaps
-from viz_callbacks.numbers import PERIODS, ProjectionNumbers
-from viz_callbacks.pictures import LookCallback
-from viz_callbacks.reverse import record
+from viz_callbacks.callbacks.base import PeriodicCallback
+from viz_callbacks.callbacks.probes import Probes
+from viz_callbacks.engine.feature_maps import feature_maps
+from viz_callbacks.engine.forward import record
+from viz_callbacks.metrics.measures import CosineDistance, DeadMaps
+from viz_callbacks.metrics.projection_metrics import PERIODS, ProjectionMetrics
 
 CONTROLLED = 2  # the controls cost the most: on the first probes only
 CURVE_STEPS = 4
 
 
-class LogNumbers(LookCallback):
+class ProjectionMetricsLogger(PeriodicCallback):
     """Logs what ``numbers`` measures on the probes, and beside it
 
     ``dead/conv1``: the number of the layer's maps that show nothing on any probe (DeadMaps);
-    ``change/conv1``, ``change/denet``, ``change/gradient``: how much a picture changed since it was last looked at (Change).
+    ``change/conv1``, ``change/denet``, ``change/gradient``: how much a picture changed since it was last looked at (CosineDistance).
 
-    The controls (deletion to randomised) are taken on the first ``CONTROLLED`` probes, with ``CURVE_STEPS`` steps, and with
+    The controls (deletion to randomised) are taken on the first ``CONTROLLED`` probes, with ``CURVE_STEPS`` traces, and with
     random weights in the output layer, in the dense part and in all layers.
 
     Args:
-        probes: the images to measure on. Where their outlines aren't known, nothing is said of what lies inside of them.
+        probes: the images to measure on. Where their masks aren't known, nothing is said of what lies inside of them.
         periods: grids to look for, in pixels.
-        every_n_epochs, network: as for ``LookCallback``.
+        every_n_epochs, network: as for ``PeriodicCallback``.
     """
 
     def __init__(self, probes: Probes, periods: Sequence[int] = PERIODS, **when: Any) -> None:
@@ -62,23 +62,23 @@ class LogNumbers(LookCallback):
     def _measured(self, pl_module: LightningModule) -> dict[str, float]:
         network, device = getattr(pl_module, self.network), pl_module.device
         images, targets = self.probes.images.to(next(network.parameters())), self.probes.targets.to(device)
-        outlines = self.probes.outlines
-        if outlines is None:
-            outlines = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool)
-        steps = record(network, images)
-        weighted = [step.name for step in steps if isinstance(step.layer, nn.Conv2d | nn.Linear)]
-        dense = [step.name for step in steps if isinstance(step.layer, nn.Linear)]
+        masks = self.probes.masks
+        if masks is None:
+            masks = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool)
+        traces = record(network, images)
+        weighted = [trace.name for trace in traces if isinstance(trace.layer, nn.Conv2d | nn.Linear)]
+        dense = [trace.name for trace in traces if isinstance(trace.layer, nn.Linear)]
         randomise = {weighted[-1], *dense[:1], weighted[0]}
-        numbers = ProjectionNumbers(network, self.periods, curve_steps=CURVE_STEPS, randomise=sorted(randomise))
-        pictures = numbers.project(steps, targets, outlines.to(device))
+        numbers = ProjectionMetrics(network, self.periods, curve_steps=CURVE_STEPS, randomise=sorted(randomise))
+        pictures = numbers.project(traces, targets, masks.to(device))
         few = slice(CONTROLLED)
         numbers.control(record(network, images[few]), targets[few], {name: each[few] for name, each in pictures.items()})
         found = numbers.compute()
         for layer in numbers.layers:
-            maps = feature_maps(steps, layer)
+            maps = feature_maps(traces, layer)
             found[f"dead/{layer}"] = float(DeadMaps(maps.shape[1]).to(device)(maps))
         for name, picture in pictures.items():
             if name in self.before:
-                found[f"change/{name}"] = float(Change()(self.before[name].to(device), picture))
+                found[f"change/{name}"] = float(CosineDistance()(self.before[name].to(device), picture))
         self.before = {name: picture.cpu() for name, picture in pictures.items()}
         return {name: value for name, value in found.items() if value == value}  # NaN: there was nothing to measure

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from viz_callbacks import figures, sheets
-from viz_callbacks.callbacks import ProbePictures, Probes
-from viz_callbacks.deconvolution import convolution_layers, steps_to
-from viz_callbacks.invariance import Kind, invariance
-from viz_callbacks.occlusion import occlusion
-from viz_callbacks.pictures import Picture
-from viz_callbacks.reverse import Step
+from viz_callbacks.callbacks.base import Picture
+from viz_callbacks.callbacks.probes import ProbePictures, Probes
+from viz_callbacks.drawing import sheets
+from viz_callbacks.drawing.pixels import framed, heat, label_colours
+from viz_callbacks.engine.feature_maps import convolution_layers, trace_up_to
+from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.methods.invariance import Kind, invariance
+from viz_callbacks.methods.occlusion import occlusion
 
 UNITS: dict[Kind, str] = {"translation": "pixels down", "scale": "times as large", "rotation": "degrees"}
 
@@ -32,9 +33,9 @@ class OcclusionPictures(ProbePictures):
         self.square = square
         self.stride = stride
 
-    def pictures(self, steps: list[Step], network: nn.Module, epoch: int) -> Iterator[Picture]:
+    def pictures(self, traces: list[LayerTrace], network: nn.Module, epoch: int) -> Iterator[Picture]:
         """One picture for each probe."""
-        images = steps[0].input
+        images = traces[0].input
         size = min(images.shape[2:])
         side = max(1, round(self.square * size))
         stride = max(1, round(self.stride * side))
@@ -45,11 +46,11 @@ class OcclusionPictures(ProbePictures):
             names = [self.probes.class_names[label] for label in taken_for.tolist()]
             activation = found.activation / max(found.whole[2], 1e-12)
             original = self.probes.original(number)
-            fields = [figures.heat(activation), figures.heat(found.probability), figures.label_colours(places)]
+            fields = [heat(activation), heat(found.probability), label_colours(places)]
             names_of_fields = (f"{last}, map {found.map + 1}", "true class", "taken for")
-            maps = [figures.framed(field, original.shape[0], original.shape[1], (side - stride) // 2) for field in fields]
+            maps = [framed(field, original.shape[0], original.shape[1], (side - stride) // 2) for field in fields]
             tiles = {"image": original, **dict(zip(names_of_fields, maps, strict=True))}
-            lines = self.heading(steps, number, epoch, "Occlusion")
+            lines = self.heading(traces, number, epoch, "Occlusion")
             lines += [
                 f"a grey square of {side} pixels, {stride} apart; each value stands where the square's middle was",
                 f"activation: dark is 0, yellow {found.whole[2]:.3g} as in the whole image; probability: dark is 0, yellow 1 "
@@ -76,10 +77,10 @@ class InvariancePictures(ProbePictures):
 
     name = "invariance"
 
-    def pictures(self, steps: list[Step], network: nn.Module, epoch: int) -> Iterator[Picture]:
+    def pictures(self, traces: list[LayerTrace], network: nn.Module, epoch: int) -> Iterator[Picture]:
         """One picture for all probes."""
-        images, targets = steps[0].input, self.probes.targets.to(steps[0].input.device)
-        low, high = steps_to(steps, convolution_layers(network)[0])[-1].name, steps[-2].name
+        images, targets = traces[0].input, self.probes.targets.to(traces[0].input.device)
+        low, high = trace_up_to(traces, convolution_layers(network)[0])[-1].name, traces[-2].name
         titles = [f"distance at {low}", f"distance at {high}", "probability of the true class"]
         rows, facts = [], dict[str, Any]()
         for kind, amounts in amounts_for(min(images.shape[2:])).items():

@@ -12,18 +12,19 @@ from lightning import LightningModule, Trainer
 from PIL import Image
 from torch import Tensor, nn
 
-from viz_callbacks import figures, sheets
-from viz_callbacks.deconvolution import convolution_layers
-from viz_callbacks.figures import Pixels
-from viz_callbacks.pictures import Picture, PictureCallback
-from viz_callbacks.receptive_field import MEMORY_LIMIT
-from viz_callbacks.strongest import Load, Strongest, Watch, strongest
+from viz_callbacks.callbacks.base import Picture, PictureCallback
+from viz_callbacks.drawing import sheets
+from viz_callbacks.drawing.pixels import Pixels, signed_picture
+from viz_callbacks.engine.feature_maps import convolution_layers
+from viz_callbacks.methods.top_activations import Load, MapTopActivations, top_activation_pictures
+from viz_callbacks.methods.unit_projection import MEMORY_LIMIT
+from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)  # those of Zeiler and Fergus's figure 4
 
 
 @dataclass(frozen=True)
-class Gallery:
+class ReferenceImages:
     """The images that are watched, in the order in which a loader gives them.
 
     loader: that loader's name where the validation has several, None for the only one. names: of the images. load: images by
@@ -36,7 +37,7 @@ class Gallery:
     show: Callable[[Tensor], Tensor]
 
 
-class StrongestPictures(PictureCallback):
+class TopActivationPictures(PictureCallback):
     """Per convolution layer: the nine strongest activations of some maps, found while the validation runs, and their history.
 
     Args:
@@ -53,7 +54,7 @@ class StrongestPictures(PictureCallback):
     def __init__(
         self,
         folder: Path,
-        gallery: Gallery,
+        gallery: ReferenceImages,
         maps: int = 4,
         epochs: Sequence[int] = EPOCHS,
         memory_limit: int = MEMORY_LIMIT,
@@ -64,7 +65,7 @@ class StrongestPictures(PictureCallback):
         self.maps = maps
         self.epochs = epochs
         self.memory_limit = memory_limit
-        self._watch: Watch | None = None
+        self._watch: TopActivationHooks | None = None
         self._found: dict[str, dict[str, Tensor]] = {}
         self._seen = 0
 
@@ -72,7 +73,7 @@ class StrongestPictures(PictureCallback):
         """Begin to watch, where pictures are due."""
         if self.maps > 0 and self.is_due(trainer) and not trainer.sanity_checking:
             network = getattr(pl_module, self.network)
-            self._watch = Watch(network, convolution_layers(network)).__enter__()
+            self._watch = TopActivationHooks(network, convolution_layers(network)).__enter__()
             self._seen = 0
 
     def on_validation_batch_start(
@@ -108,9 +109,11 @@ class StrongestPictures(PictureCallback):
             count = len(found["values"])
             shown = min(self.maps, count)
             maps = [round(number * count / shown) for number in range(shown)]
-            yield self._picture(layer, list(strongest(network, layer, maps, found, load, self.memory_limit)), count, epoch)
+            yield self._picture(
+                layer, list(top_activation_pictures(network, layer, maps, found, load, self.memory_limit)), count, epoch
+            )
 
-    def _picture(self, layer: str, found: list[Strongest], count: int, epoch: int) -> Picture:
+    def _picture(self, layer: str, found: list[MapTopActivations], count: int, epoch: int) -> Picture:
         ranges = {f"map-{each.map + 1}": self.range(f"{layer}/{each.map}", each.projections) for each in found}
         lines = [
             f"Strongest activations of {layer}, epoch {epoch}: {len(found)} of {count} maps",
@@ -119,7 +122,7 @@ class StrongestPictures(PictureCallback):
         blocks: list[tuple[str, Pixels, Pixels]] = []
         sprites: dict[str, Pixels] = {}
         for each, (name, white) in zip(found, ranges.items(), strict=True):
-            projections = np.stack([figures.signed_picture(projection, white) for projection in each.projections])
+            projections = np.stack([signed_picture(projection, white) for projection in each.projections])
             patches = self.gallery.show(each.patches).permute(0, 2, 3, 1).cpu().numpy()
             dead = " (dead)" if each.values[0] <= 0 else ""
             blocks.append((f"map {each.map + 1}{dead}: {each.values[0]:.3g} to {each.values[-1]:.3g}", projections, patches))
@@ -130,9 +133,9 @@ class StrongestPictures(PictureCallback):
                 for each in found
             ]
         }
-        return Picture(layer, sheets.nine_sheet(lines, blocks), "\n".join(lines), sprites, ranges, facts)
+        return Picture(layer, sheets.top9_sheet(lines, blocks), "\n".join(lines), sprites, ranges, facts)
 
-    def after(self, epoch: int) -> None:
+    def on_saved(self, epoch: int) -> None:
         """Draw the history anew from what is on disk: an interrupted run goes on with it."""
         for layer in self._found:
             self._history(layer, epoch)

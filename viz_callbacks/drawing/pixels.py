@@ -66,17 +66,6 @@ def colour_sprite(pictures: Pixels) -> Pixels:
     return colour_grid(pictures, FILTER_COLUMNS, gap=0, fill=128)
 
 
-def silent_maps(maps: Tensor) -> list[bool]:
-    """For maps (K, h, w) of one image: whether a map has the same value everywhere, so that there is nothing to see."""
-    flat = maps.detach().flatten(1)
-    return [bool(same) for same in (flat == flat[:, :1]).all(dim=1)]
-
-
-def dead_maps(maps: Tensor) -> list[bool]:
-    """For maps (N, K, h, w) of all probes: whether a map has the same value everywhere on every one of them."""
-    return silent_maps(maps.detach().transpose(0, 1).flatten(1, 2))
-
-
 def heat(values: Tensor) -> Pixels:
     """A field of values (h, w) as colours (h, w, 3): from dark blue at 0 to yellow at 1."""
     colours: Pixels = colormaps["viridis"](values.detach().float().clamp(0, 1).cpu().numpy(), bytes=True)[..., :3]

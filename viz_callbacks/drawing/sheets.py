@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from viz_callbacks.figures import (
+from viz_callbacks.drawing.pixels import (
     FILTER_COLUMNS,
     GAP,
     LABEL_COLOURS,
@@ -19,10 +19,10 @@ from viz_callbacks.figures import (
     colour_grid,
     grey_grid,
     grey_levels,
-    silent_maps,
     sized,
     thumbnail,
 )
+from viz_callbacks.engine.feature_maps import silent_maps
 
 INK = (20, 20, 20)
 SILENT = (196, 216, 236)  # a map with nothing to show on this image
@@ -55,7 +55,7 @@ def deconvolution_sheet(
     return _sheet(lines, _beside([grid, beside], 16))
 
 
-def nine_sheet(lines: Sequence[str], blocks: Sequence[tuple[str, Pixels, Pixels]]) -> Image.Image:
+def top9_sheet(lines: Sequence[str], blocks: Sequence[tuple[str, Pixels, Pixels]]) -> Image.Image:
     """Zeiler and Fergus's figure 2: for each map its strongest projections, three in a row, beside the patches they come from.
 
     A block is a label, projections and patches, both (K, h, w, 3).

@@ -21,15 +21,15 @@ SPOKEN = {"torch.nn.functional": "F", "torch._C._nn": "F", "_operator": "operato
 """What people call the modules that functions come from."""
 
 
-class NotAChainError(TypeError):
+class UntraceableError(TypeError):
     """A forward isn't a chain of parts; the message says where it leaves the chain, and what to do."""
 
 
-def chain(module: nn.Module) -> list[tuple[str, nn.Module]]:
+def trace_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """Give the parts that the module's forward runs when evaluating, whatever its mode: the same objects, in order, named.
 
     Names are those of the module's parts, with dots for a part of a part. One that is used again comes again, as ``relu_1``.
-    Flattening by a function comes as an nn.Flatten named ``flatten``. Raises NotAChainError for any other function, for a value
+    Flattening by a function comes as an nn.Flatten named ``flatten``. Raises UntraceableError for any other function, for a value
     used twice, and for a forward that can't be followed.
     """
     try:
@@ -38,7 +38,7 @@ def chain(module: nn.Module) -> list[tuple[str, nn.Module]]:
         with torch.random.fork_rng(devices=[]):
             graph = _Follower().trace(_WithOneValue(evaluating))
     except Exception as problem:  # a forward may do anything with a value that has no numbers
-        raise NotAChainError(
+        raise UntraceableError(
             f"The forward of a {type(module).__name__} can't be followed from layer to layer ({problem}): "
             "build an nn.Sequential of its layers, in the order they run, and use that."
         ) from problem
@@ -77,14 +77,14 @@ def _parts_along(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[str, nn.M
         if node.op == "output":
             if node.args == (value,):
                 return
-            raise NotAChainError(
+            raise UntraceableError(
                 f"The forward of a {kind} gives back something else than the output of its last layer: let it give back "
                 "that alone, or build an nn.Sequential of its layers and use that."
             )
         values = [each for each in node.all_input_nodes if each.op != "get_attr" and not _is_size(each)]
         if earlier := [each for each in values if each is not value]:
-            raise NotAChainError(
-                f"The forward of a {kind} uses a value twice: {_output_of(earlier[0])} goes into {_spoken(node)} too. "
+            raise UntraceableError(
+                f"The forward of a {kind} uses a value twice: {_output_of(earlier[0])} goes into {_qualified_name(node)} too. "
                 "With shortcuts it isn't a chain of layers: look at those before the shortcut alone, as an nn.Sequential."
             )
         if node.op == "call_module" and [*node.args, *node.kwargs.values()] == [value]:
@@ -94,8 +94,8 @@ def _parts_along(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[str, nn.M
         elif _flattens(node):
             name, part = _free("flatten", taken | own), nn.Flatten()
         else:
-            raise NotAChainError(
-                f"The forward of a {kind} calls {_spoken(node)} on {_output_of(value)}: make it a layer, {_layer_for(node)}."
+            raise UntraceableError(
+                f"The forward of a {kind} calls {_qualified_name(node)} on {_output_of(value)}: make it a layer, {_layer_for(node)}."
             )
         taken.add(name)
         yield name, part
@@ -162,7 +162,7 @@ def _dimensions(input: object, start_dim: object = 0, end_dim: object = -1) -> t
 # --- Words --------------------------------------------------------------------------------------------------------------------
 
 
-def _spoken(node: fx.Node) -> str:
+def _qualified_name(node: fx.Node) -> str:
     if node.op == "call_module":
         return repr(_path(node))
     if node.op == "call_method":
@@ -172,13 +172,27 @@ def _spoken(node: fx.Node) -> str:
 
 
 def _output_of(node: fx.Node | None) -> str:
-    return "its input" if node is None or node.op == "placeholder" else f"the output of {_spoken(node)}"
+    return "its input" if node is None or node.op == "placeholder" else f"the output of {_qualified_name(node)}"
 
 
 def _layer_for(node: fx.Node) -> str:
     """The layer that stands for what a node calls, with dots where it needs arguments."""
     kind = LAYERS.get(_function(node).replace("_", ""))
     if kind is None:
-        return "a module of its own that takes one value, with its reverse in REVERSES"
+        return "a module of its own that takes one value, with its reverse in BACKWARD_RULES"
     needed = any(argument.default is argument.empty for argument in inspect.signature(kind).parameters.values())
     return f"nn.{kind.__name__}({'...' if needed else ''})"
+
+
+def is_torchs_own(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.")
+
+
+def explain_opaque(layer: nn.Module) -> str:
+    """Say why a layer made of parts couldn't be opened up, and what to do; nothing for a layer without parts or of torch's."""
+    if layer._modules and not is_torchs_own(layer):
+        try:
+            trace_layers(layer)
+        except UntraceableError as problem:
+            return f" {problem}"
+    return ""

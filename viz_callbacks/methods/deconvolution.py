@@ -15,70 +15,11 @@ first is that of the report (section 5 and figures 10 and 11). As no bias takes 
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from viz_callbacks.reverse import Step, named_layers, walk_back, why_closed
-
-ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
-MAY_COME_BEFORE_ACTIVATION = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.Identity)
-
-
-def convolution_layers(network: nn.Module) -> list[str]:
-    """Give the dotted names of the convolution layers, first to last. Raises NotAChainError as ``named_layers`` does.
-
-    Those inside a part that ``named_layers`` can't open up aren't among them.
-    """
-    return [name for name, layer in named_layers(network) if isinstance(layer, nn.Conv2d)]
-
-
-def steps_to(steps: Sequence[Step], layer: str) -> Sequence[Step]:
-    """Give the steps from the images to the feature maps of a convolution layer.
-
-    The maps are the output of the activation that follows the layer; a norm or dropout may stand between. Where something else
-    does, such as a pool, they are the layer's own output. Raises ValueError if ``layer`` names no convolution layer.
-    """
-    convolutions = [step.name for step in steps if isinstance(step.layer, nn.Conv2d)]
-    if layer not in convolutions:
-        closed = "".join(why_closed(step.layer) for step in steps if f"{layer}.".startswith(f"{step.name}."))
-        known = ", ".join(convolutions) or "none"
-        raise ValueError(f"There is no convolution layer {layer!r}; the network has {known}.{closed}")
-    own = next(index for index, step in enumerate(steps) if step.name == layer)
-    return steps[: end_of_maps([step.layer for step in steps], own) + 1]
-
-
-def layers_to(network: nn.Module, layer: str) -> nn.Sequential:
-    """Give the layers that compute the feature maps of a convolution layer, as in ``steps_to``, under their dotted names.
-
-    Raises ValueError for an unknown layer.
-    """
-    layers = list(named_layers(network))
-    end = end_of_maps([each for _, each in layers], place_of(layers, layer))
-    below = nn.Sequential()
-    below._modules.update(layers[: end + 1])  # add_module() refuses dots
-    return below
-
-
-def place_of(layers: Sequence[tuple[str, nn.Module]], name: str) -> int:
-    """The place of a layer among a network's. Raises ValueError for an unknown one."""
-    names = [each for each, _ in layers]
-    if name not in names:
-        raise ValueError(f"There is no layer {name!r}; the network has {', '.join(names)}.")
-    return names.index(name)
-
-
-def end_of_maps(layers: Sequence[nn.Module], own: int) -> int:
-    """The place of the activation that makes the feature maps of the layer at ``own``; ``own`` itself where none does."""
-    for place, layer in enumerate(layers[own + 1 :], own + 1):
-        if isinstance(layer, ACTIVATIONS):
-            return place
-        if not isinstance(layer, MAY_COME_BEFORE_ACTIVATION):
-            break
-    return own
-
-
-def feature_maps(steps: Sequence[Step], layer: str) -> Tensor:
-    """Give the feature maps (N, C, H, W) of a convolution layer, after its activation. Raises as ``steps_to`` does."""
-    return steps_to(steps, layer)[-1].output
+from viz_callbacks.engine.backward import backproject
+from viz_callbacks.engine.feature_maps import trace_up_to
+from viz_callbacks.engine.layer_trace import LayerTrace
 
 
 def whole_layer(maps: Tensor) -> Tensor:
@@ -105,12 +46,12 @@ def strongest_activation(maps: Tensor, k: int) -> Tensor:
     return start
 
 
-def deconvolution(steps: Sequence[Step], layer: str, select: Callable[[Tensor], Tensor] = whole_layer) -> Tensor:
+def deconvolution(traces: Sequence[LayerTrace], layer: str, select: Callable[[Tensor], Tensor] = whole_layer) -> Tensor:
     """Project feature maps of a convolution layer to the pixels, (N, 3, H, W) for images of three channels.
 
-    ``steps`` come from ``record``; ``select`` makes the start from the layer's maps (N, C, H, W): ``whole_layer``, or something
+    ``traces`` come from ``record``; ``select`` makes the start from the layer's maps (N, C, H, W): ``whole_layer``, or something
     like ``partial(strongest_activation, k=7)``. Raises ValueError if ``layer`` names no convolution layer, UnknownLayerError as
-    ``walk_back`` does. Zeiler and Fergus, ECCV 2014, section 2.1; report, section 5.
+    ``backproject`` does. Zeiler and Fergus, ECCV 2014, section 2.1; report, section 5.
     """
-    below = steps_to(steps, layer)
-    return walk_back(below, select(below[-1].output))
+    below = trace_up_to(traces, layer)
+    return backproject(below, select(below[-1].output))

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.reverse import REVERSES, Reverse, Step, as_is, walk_back
+from viz_callbacks.engine.backward import BACKWARD_RULES, Reverse, backproject, identity
+from viz_callbacks.engine.layer_trace import LayerTrace
 
 
 def one_hot(logits: Tensor, classes: Tensor) -> Tensor:
@@ -37,37 +38,39 @@ def one_hot(logits: Tensor, classes: Tensor) -> Tensor:
     return F.one_hot(classes, logits.shape[1]).to(logits)
 
 
-def denet(steps: Sequence[Step], classes: Tensor, rectify_dense: bool = True, subtract_bias: bool = True) -> Tensor:
+def denet(traces: Sequence[LayerTrace], classes: Tensor, rectify_dense: bool = True, subtract_bias: bool = True) -> Tensor:
     """Project one class for each image through the whole network to the pixels, (N, 3, H, W) for images of three channels.
 
-    ``steps`` are all of ``record``'s, ``classes`` is (N,) of int64. ``rectify_dense=False`` lets negative values pass between
+    ``traces`` are all of ``record``'s, ``classes`` is (N,) of int64. ``rectify_dense=False`` lets negative values pass between
     the dense layers, ``subtract_bias=False`` leaves (v - b) out for v. Raises ValueError as ``one_hot`` does, UnknownLayerError
-    as ``walk_back`` does. Report, section 7.
+    as ``backproject`` does. Report, section 7.
     """
-    return project_vector(steps, one_hot(steps[-1].output, classes), rectify_dense, subtract_bias)
+    return project_vector(traces, one_hot(traces[-1].output, classes), rectify_dense, subtract_bias)
 
 
-def project_vector(steps: Sequence[Step], start: Tensor, rectify_dense: bool = True, subtract_bias: bool = True) -> Tensor:
+def project_vector(
+    traces: Sequence[LayerTrace], start: Tensor, rectify_dense: bool = True, subtract_bias: bool = True
+) -> Tensor:
     """Project any vector at the network's output as ``denet`` does: a random one shows what owes nothing to a class.
 
     ``start`` is (N, number of classes).
     """
-    dense_part = next((number for number, step in enumerate(steps) if step.input.ndim == 2), len(steps))
-    reverses: dict[type[nn.Module], Reverse] = dict(REVERSES)
+    dense_part = next((number for number, trace in enumerate(traces) if trace.input.ndim == 2), len(traces))
+    reverses: dict[type[nn.Module], Reverse] = dict(BACKWARD_RULES)
     if not subtract_bias:
         reverses[nn.Linear] = transposed_weights
     if not rectify_dense:
-        reverses |= {nn.ReLU: as_is, nn.LeakyReLU: as_is}
-    return walk_back(steps[:dense_part], walk_back(steps[dense_part:], start, reverses))
+        reverses |= {nn.ReLU: identity, nn.LeakyReLU: identity}
+    return backproject(traces[:dense_part], backproject(traces[dense_part:], start, reverses))
 
 
-def transposed_weights(step: Step, value: Tensor) -> Tensor:
+def transposed_weights(trace: LayerTrace, value: Tensor) -> Tensor:
     """Multiply by the transposed weights, the bias left alone."""
-    return value @ cast(nn.Linear, step.layer).weight
+    return value @ cast(nn.Linear, trace.layer).weight
 
 
-def denet_of_classes(steps: Sequence[Step], classes: Sequence[int]) -> Tensor:
+def denet_of_classes(traces: Sequence[LayerTrace], classes: Sequence[int]) -> Tensor:
     """DeNet for several classes of the same images, (N, K, 3, H, W) for K classes."""
-    count = len(steps[-1].output)
-    pictures = [denet(steps, torch.full((count,), number, device=steps[-1].output.device)) for number in classes]
+    count = len(traces[-1].output)
+    pictures = [denet(traces, torch.full((count,), number, device=traces[-1].output.device)) for number in classes]
     return torch.stack(pictures, 1)

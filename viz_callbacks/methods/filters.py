@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from viz_callbacks.deconvolution import feature_maps
-from viz_callbacks.figures import dead_maps
-from viz_callbacks.reverse import Step, named_layers
+from viz_callbacks.engine.feature_maps import dead_maps, feature_maps
+from viz_callbacks.engine.forward import named_layers
+from viz_callbacks.engine.layer_trace import LayerTrace
 
 
 def first_filters(network: nn.Module) -> Tensor:
@@ -32,13 +32,13 @@ def root_mean_squares(filters: Tensor) -> Tensor:
     return filters.float().square().mean((1, 2, 3)).sqrt()
 
 
-def dead_filters(steps: Sequence[Step]) -> list[bool]:
+def dead_filters(traces: Sequence[LayerTrace]) -> list[bool]:
     """For each filter of the first convolution layer whether its map has the same value everywhere on every recorded image.
 
-    ``steps`` come from ``record``; the more images, and the more different, the surer. Raises ValueError where there is no
+    ``traces`` come from ``record``; the more images, and the more different, the surer. Raises ValueError where there is no
     convolution layer among them.
     """
-    for step in steps:
-        if isinstance(step.layer, nn.Conv2d):
-            return dead_maps(feature_maps(steps, step.name))
+    for trace in traces:
+        if isinstance(trace.layer, nn.Conv2d):
+            return dead_maps(feature_maps(traces, trace.name))
     raise ValueError("No convolution layer was recorded, so there are no filters to look at.")

@@ -7,7 +7,7 @@ that uses autograd.
 import torch
 from torch import Tensor, nn
 
-from viz_callbacks.reverse import as_evaluating, named_layers
+from viz_callbacks.engine.forward import eval_copy, named_layers
 
 
 def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -19,6 +19,6 @@ def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         pixels = images.clone().requires_grad_()
         value = pixels
         for _, layer in named_layers(network):
-            value = as_evaluating(layer)(value)
+            value = eval_copy(layer)(value)
         (found,) = torch.autograd.grad(value.gather(1, classes.clone()[:, None]).sum(), pixels)
     return found

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.reverse import record
+from viz_callbacks.engine.forward import record
 
 Kind = Literal["translation", "scale", "rotation"]
 
@@ -32,16 +32,16 @@ def invariance(
 
     ``targets``: (N,). ``layers``: names of layers of any type. Raises ValueError for a layer that doesn't exist.
     """
-    whole = {step.name: step.output for step in record(network, images)}
+    whole = {trace.name: trace.output for trace in record(network, images)}
     if missing := [layer for layer in layers if layer not in whole]:
         raise ValueError(f"There is no layer {missing[0]!r}; the network has {', '.join(whole)}.")
     distances: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     probability = []
     for amount in amounts:
-        steps = {step.name: step.output for step in record(network, transformed(images, kind, amount))}
+        traces = {trace.name: trace.output for trace in record(network, transformed(images, kind, amount))}
         for layer in layers:
-            distances[layer].append((steps[layer] - whole[layer]).flatten(1).norm(dim=1))
-        answers = list(steps.values())[-1].float().softmax(1)
+            distances[layer].append((traces[layer] - whole[layer]).flatten(1).norm(dim=1))
+        answers = list(traces.values())[-1].float().softmax(1)
         probability.append(answers.gather(1, targets[:, None])[:, 0])
     return Invariance({layer: torch.stack(each, 1) for layer, each in distances.items()}, torch.stack(probability, 1))
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from viz_callbacks.deconvolution import feature_maps
-from viz_callbacks.reverse import record
+from viz_callbacks.engine.feature_maps import feature_maps
+from viz_callbacks.engine.forward import record
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ def occlusion(
     if not 0 < side <= min(image.shape[1:]) or stride < 1:
         raise ValueError(f"a square of {side} by a stride of {stride} doesn't fit an image of {tuple(image.shape[1:])} pixels")
     tops, lefts = (_places(length, side, stride) for length in image.shape[1:])
-    steps = record(network, image[None])
-    sums = feature_maps(steps, layer).sum((2, 3))[0]
+    traces = record(network, image[None])
+    sums = feature_maps(traces, layer).sum((2, 3))[0]
     strongest = int(sums.argmax())
-    shares = steps[-1].output.float().softmax(1)[0]
+    shares = traces[-1].output.float().softmax(1)[0]
     rows = []
     for images in torch.split(torch.cat(list(_occluded(image, tops, lefts, side, grey))), batch):
-        steps = record(network, images)
-        answers = steps[-1].output.float().softmax(1)
-        activations = feature_maps(steps, layer)[:, strongest].sum((1, 2))
+        traces = record(network, images)
+        answers = traces[-1].output.float().softmax(1)
+        activations = feature_maps(traces, layer)[:, strongest].sum((1, 2))
         rows.append(torch.stack([answers[:, target], answers.argmax(1).to(answers.dtype), activations.float()]))
     probability, predicted, activation = torch.cat(rows, 1).view(3, len(tops), len(lefts))
     return Occlusion(

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.reverse import as_evaluating, named_layers
+from viz_callbacks.engine.forward import eval_copy, named_layers
 
-AT_ONCE = 32  # images that the network answers together
+BATCH_SIZE = 32  # images that the network answers together
 
 
-def randomised(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+def cascading_randomization(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     """Networks in which the last one, two, ... all layers with weights have new ones, and the name of the last one changed.
 
     The new weights of a layer are normally distributed with the mean and the deviation of its own. Each network given is the
@@ -68,10 +68,10 @@ def deletion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures
 
 def insertion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
     """As ``deletion_curve``, from the blurred image to the sharp one. The higher the curve, the better the picture."""
-    return _exchange(network, blurred(images), images, targets, pictures, steps)
+    return _exchange(network, blur(images), images, targets, pictures, steps)
 
 
-def area_under(curve: Tensor) -> Tensor:
+def auc(curve: Tensor) -> Tensor:
     """The mean height of curves (N, points) over equally wide steps, by trapezia: (N,)."""
     return (curve[:, 1:] + curve[:, :-1]).mean(1) / 2
 
@@ -82,16 +82,16 @@ def _exchange(network: nn.Module, old: Tensor, new: Tensor, targets: Tensor, pic
     numbers = torch.arange(order.shape[1], device=order.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(1, order, numbers).view(len(old), 1, *old.shape[2:])
     variants = (torch.where(rank < round(step * order.shape[1] / steps), new, old) for step in range(steps + 1))
-    answering = as_evaluating(network)
+    answering = eval_copy(network)
     curve: list[Tensor] = []  # (N,) each
     with torch.no_grad(), torch.autocast(old.device.type, enabled=False):
-        while images := list(itertools.islice(variants, max(1, AT_ONCE // len(old)))):
+        while images := list(itertools.islice(variants, max(1, BATCH_SIZE // len(old)))):
             probabilities = answering(torch.cat(images)).float().softmax(1)
             curve += probabilities.gather(1, targets.repeat(len(images))[:, None]).view(len(images), -1)
     return torch.stack(curve, 1)
 
 
-def blurred(images: Tensor, sigma: float = 5.0) -> Tensor:
+def blur(images: Tensor, sigma: float = 5.0) -> Tensor:
     """Images (N, C, H, W) blurred by a Gauss curve of ``sigma`` pixels, edges continued: where insertion starts from."""
     reach = min(int(3 * sigma), *(side - 1 for side in images.shape[2:]))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device) / sigma) ** 2)

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from viz_callbacks.measures import PerImage
+from viz_callbacks.metrics.measures import PerImageMetric
 
 
-class GridEnergy(PerImage):
+class Blockiness(PerImageMetric):
     """Block artefacts: how far a projection's spectrum stands out at the frequencies of a grid of ``period`` pixels.
 
     Definition: the channels' mean, times a Hann window, has the power spectrum P. Summed over the other axis it is one row of
@@ -28,11 +28,11 @@ class GridEnergy(PerImage):
 
     def update(self, pictures: Tensor) -> None:
         """``pictures`` (N, C, H, W). Raises ValueError for a side too short to have neighbours at each frequency."""
-        self.add(grid_energy(pictures, self.period, self.reach))
+        self.add(blockiness(pictures, self.period, self.reach))
 
 
-def grid_energy(pictures: Tensor, period: int, reach: int = 6) -> Tensor:
-    """The values of ``GridEnergy``, (N,) for pictures (N, C, H, W)."""
+def blockiness(pictures: Tensor, period: int, reach: int = 6) -> Tensor:
+    """The values of ``Blockiness``, (N,) for pictures (N, C, H, W)."""
     sides = [side // period * period for side in pictures.shape[2:]]  # so that the grid's frequencies are bins
     if min(sides) < 2 * period * (reach + 1):
         raise ValueError(f"pictures of {tuple(pictures.shape[2:])} are too small for a grid of {period} and a reach of {reach}")

@@ -13,10 +13,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from viz_callbacks.controls import area_under, rank_correlation
+from viz_callbacks.methods.sanity_checks import auc, rank_correlation
 
 
-class PerImage(Metric):
+class PerImageMetric(Metric):
     """A mean over images. A subclass's ``update`` calls ``add`` with one value for each image; NaN for one that has none."""
 
     is_differentiable = False
@@ -53,7 +53,7 @@ class PerImage(Metric):
         return values[~values.isnan()]
 
 
-class EnergyInside(PerImage):
+class EnergyPointingGame(PerImageMetric):
     """Share of a projection's energy inside the object's outline.
 
     Definition: sum of e over the outline / sum of e over the image. Range 0 to 1, higher is better; chance, for energy that
@@ -64,28 +64,28 @@ class EnergyInside(PerImage):
 
     higher_is_better = True
 
-    def update(self, projections: Tensor, outlines: Tensor) -> None:
-        """``projections`` (N, C, H, W), ``outlines`` (N, H, W) bool, true on the object."""
+    def update(self, projections: Tensor, masks: Tensor) -> None:
+        """``projections`` (N, C, H, W), ``masks`` (N, H, W) bool, true on the object."""
         energy = projections.double().square().sum(1)
-        inside = (energy * outlines).sum((1, 2)) / energy.sum((1, 2))
-        self.add(inside.masked_fill(_unknown(outlines), torch.nan))
+        inside = (energy * masks).sum((1, 2)) / energy.sum((1, 2))
+        self.add(inside.masked_fill(_unknown(masks), torch.nan))
 
 
-class AreaInside(PerImage):
-    """The outline's share of the image's area: what ``EnergyInside`` and ``Pointing`` come to by chance. Range 0 to 1."""
+class AreaInside(PerImageMetric):
+    """The outline's share of the image's area: what ``EnergyPointingGame`` and ``PointingGame`` come to by chance. Range 0 to 1."""
 
-    def update(self, projections: Tensor, outlines: Tensor) -> None:
-        """As ``EnergyInside``; images whose projection is 0 everywhere are left out here too."""
+    def update(self, projections: Tensor, masks: Tensor) -> None:
+        """As ``EnergyPointingGame``; images whose projection is 0 everywhere are left out here too."""
         silent = projections.flatten(1).abs().sum(1) == 0
-        self.add(outlines.double().mean((1, 2)).masked_fill(silent | _unknown(outlines), torch.nan))
+        self.add(masks.double().mean((1, 2)).masked_fill(silent | _unknown(masks), torch.nan))
 
 
-class Pointing(PerImage):
+class PointingGame(PerImageMetric):
     """How often a projection's strongest pixel lies on the object: the pointing game.
 
     Definition: 1 where the pixel of the largest e lies inside the outline or at most ``tolerance`` pixels from it, else 0.
     Range 0 to 1, higher is better; chance is ``AreaInside`` where the tolerance is 0. NaN as for
-    ``EnergyInside``. Source: Zhang et al. 2016 (arXiv 1608.00507), who allow 15 pixels.
+    ``EnergyPointingGame``. Source: Zhang et al. 2016 (arXiv 1608.00507), who allow 15 pixels.
     """
 
     higher_is_better = True
@@ -94,15 +94,15 @@ class Pointing(PerImage):
         super().__init__(**kwargs)
         self.tolerance = tolerance
 
-    def update(self, projections: Tensor, outlines: Tensor) -> None:
-        """As ``EnergyInside``."""
+    def update(self, projections: Tensor, masks: Tensor) -> None:
+        """As ``EnergyPointingGame``."""
         energy = projections.double().square().sum(1)
-        wide = grown(outlines, self.tolerance)
+        wide = dilate(masks, self.tolerance)
         hit = wide.flatten(1).gather(1, energy.flatten(1).argmax(1, keepdim=True))[:, 0].double()
-        self.add(hit.masked_fill((energy.sum((1, 2)) == 0) | _unknown(outlines), torch.nan))
+        self.add(hit.masked_fill((energy.sum((1, 2)) == 0) | _unknown(masks), torch.nan))
 
 
-class Likeness(PerImage):
+class PairwiseCosine(PerImageMetric):
     """How alike pictures of the same image are that ought to differ: the mean cosine over all pairs of them.
 
     Definition: for pictures R_1 ... R_K of one image, the mean over i < j of <R_i, R_j> / (|R_i| |R_j|). Range -1 to 1; 1 means
@@ -120,7 +120,7 @@ class Likeness(PerImage):
         self.add((directions[:, first] * directions[:, second]).sum(2).mean(1))
 
 
-class Change(PerImage):
+class CosineDistance(PerImageMetric):
     """How much a projection changed since it was last seen: 1 - cosine.
 
     Range 0 (the same but for brightness) to 2; NaN where one of the two is 0 everywhere.
@@ -132,7 +132,7 @@ class Change(PerImage):
         self.add(1 - (before * now).sum(1))
 
 
-class Detail(PerImage):
+class EdgeCorrelation(PerImageMetric):
     """How much of an image's fine structure a picture shows: whether its edges lie where the image's do.
 
     Definition: Pearson's correlation between the edge strengths of the picture and of the image, edge strength being the length
@@ -150,7 +150,7 @@ class Detail(PerImage):
         self.add((one * other).sum(1))
 
 
-class RankCorrelation(PerImage):
+class RankCorrelation(PerImageMetric):
     """How alike the order of the pixels is in two pictures of an image, such as before and after weights were randomised.
 
     Definition: Spearman's rank correlation of the energies e. Range -1 to 1; a picture that depends on what was learnt falls to
@@ -164,7 +164,7 @@ class RankCorrelation(PerImage):
         self.add(rank_correlation(one, other))
 
 
-class Deletion(PerImage):
+class Deletion(PerImageMetric):
     """The true class's mean probability as pixels are taken away, those with the most energy in the picture first.
 
     Definition: the area under ``controls.deletion_curve``, whose width is 1. Range 0 to 1, lower is better. Source: Petsiuk et
@@ -175,7 +175,7 @@ class Deletion(PerImage):
 
     def update(self, curves: Tensor) -> None:
         """``curves`` (N, points)."""
-        self.add(area_under(curves))
+        self.add(auc(curves))
 
 
 class Insertion(Deletion):
@@ -228,13 +228,13 @@ def _centred(values: Tensor) -> Tensor:
     return F.normalize(flat - flat.mean(1, keepdim=True), dim=1, eps=0)
 
 
-def grown(outlines: Tensor, distance: int) -> Tensor:
-    """``outlines`` (N, H, W) bool and what lies at most so many pixels from them, in each direction of the grid."""
+def dilate(masks: Tensor, distance: int) -> Tensor:
+    """``masks`` (N, H, W) bool and what lies at most so many pixels from them, in each direction of the grid."""
     if distance == 0:
-        return outlines
-    return F.max_pool2d(outlines[:, None].float(), 2 * distance + 1, 1, distance)[:, 0] > 0
+        return masks
+    return F.max_pool2d(masks[:, None].float(), 2 * distance + 1, 1, distance)[:, 0] > 0
 
 
-def _unknown(outlines: Tensor) -> Tensor:
-    """Which outlines (N, H, W) are empty, (N,)."""
-    return ~outlines.flatten(1).any(1)
+def _unknown(masks: Tensor) -> Tensor:
+    """Which masks (N, H, W) are empty, (N,)."""
+    return ~masks.flatten(1).any(1)

@@ -8,12 +8,15 @@ Ties are settled so that the order of the images and the division into batches a
 images the one with the smaller number comes first, of equally strong places in an image the first in row-major order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
+
+from viz_callbacks.engine.feature_maps import activation_index, layer_index
+from viz_callbacks.engine.forward import eval_copy, named_layers
 
 
 def as_they_are(maps: Tensor) -> Tensor:
@@ -68,3 +71,52 @@ class TopActivations(Metric):
         order = by_number.gather(1, values.gather(1, by_number).argsort(dim=1, descending=True, stable=True))[:, : self.keep]
         self.values = values.gather(1, order)
         self.places = places.gather(1, order[..., None].expand(-1, -1, 3))
+
+
+class TopActivationHooks:
+    """Collects the strongest activations of the convolution ``layers`` while a network evaluates: a context manager.
+
+    ``show(numbers)`` tells the numbers of the images of the batch that comes next; a batch without is not watched. Works
+    whether or not pools are computed before activations (``nn.ReLU`` and a max pool may change places), since it looks at what
+    arrives at the activation and applies that itself.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str], keep: int = 9) -> None:
+        self.found: dict[str, TopActivations] = {}
+        self.keep = keep
+        self._numbers: Tensor | None = None
+        self._places = [(layer, *_before_activation(network, layer)) for layer in layers]
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> "TopActivationHooks":
+        self._handles = [
+            before.register_forward_hook(self._hook(layer, activation)) for layer, before, activation in self._places
+        ]
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def show(self, numbers: Tensor | None) -> None:
+        """The numbers (B,) of the next batch's images, None for a batch that isn't watched."""
+        self._numbers = numbers
+
+    def _hook(self, layer: str, activation: nn.Module) -> Callable[[nn.Module, object, Tensor], None]:
+        def look(module: nn.Module, arguments: object, output: Tensor) -> None:
+            if self._numbers is None:
+                return
+            if layer not in self.found:
+                self.found[layer] = TopActivations(output.shape[1], self.keep).to(output.device)
+            self.found[layer].update(output, self._numbers, activation)
+
+        return look
+
+
+def _before_activation(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
+    """The module whose output is what arrives at a convolution layer's activation, and that activation (or none)."""
+    named = list(named_layers(network))
+    layers = [each for _, each in named]
+    own = layer_index(named, layer)
+    end = activation_index(layers, own)
+    return (layers[end - 1], eval_copy(layers[end])) if end > own else (layers[own], nn.Identity())

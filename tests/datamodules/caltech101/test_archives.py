@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stand_in import add
 
 from configs import SettingsError
-from datamodules import archives, caltech101_files
-from datamodules.archives import unpack_tar
+from datamodules.caltech101 import archives, files
+from datamodules.caltech101.archives import unpack_tar
+from tests.datamodules.stand_in import add
 
 
 def special(name: str, kind: bytes, target: str = "") -> Callable[[tarfile.TarFile], None]:
@@ -52,7 +52,7 @@ def test_unsafe_archive_is_refused_and_leaves_nothing(name: str, tmp_path: Path,
     with tarfile.open(source / "101_ObjectCategories.tar.gz", "w:gz") as tar:
         write(tar)
     with pytest.raises(SettingsError, match=fault):
-        caltech101_files.image_folder(root, source)
+        files.image_folder(root, source)
     assert [path.name for path in root.iterdir() if path.suffix != ".lock"] == []
     assert not (tmp_path / "escaped").exists()
     assert not Path("/escaped").exists()
@@ -70,6 +70,6 @@ def test_damaged_archive_is_named(stand_in_archives: Path, tmp_path: Path) -> No
     archive = stand_in_archives / "101_ObjectCategories.tar.gz"
     archive.write_bytes(archive.read_bytes()[:3000])
     with pytest.raises(SettingsError, match=r"101_ObjectCategories\.tar\.gz: cannot be unpacked"):
-        caltech101_files.image_folder(tmp_path / "root", stand_in_archives)
+        files.image_folder(tmp_path / "root", stand_in_archives)
     assert not (tmp_path / "root/101_ObjectCategories").exists()
     assert not (tmp_path / "root/.caltech101.partial").exists()

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from configs import DataSettings, SettingsError
-from datamodules import Caltech101, caltech101_files
-from datamodules.caltech101 import decode, same_pictures
-from datamodules.caltech101_files import image_folder, list_images
+from datamodules.caltech101 import files
+from datamodules.caltech101.datamodule import Caltech101, decode, same_pictures
+from datamodules.caltech101.files import image_folder, list_images
 from datamodules.datamodule import MEAN, STD
 from datamodules.splits import groups, split
 
@@ -59,7 +59,7 @@ def test_real_counts(real_data: Caltech101, real_settings: DataSettings) -> None
     archives = Path(real_settings.archives) if real_settings.archives else None
     listing = list_images(image_folder(Path(real_settings.root), archives), background=True)
     assert (len(listing.class_names), len(listing.files)) == (102, 9_144)
-    assert (caltech101_files.CLASS_COUNT, caltech101_files.IMAGE_COUNT) == (101, 8_677)
+    assert (files.CLASS_COUNT, files.IMAGE_COUNT) == (101, 8_677)
 
 
 def test_real_car_sides_are_grey_but_rgb(real_data: Caltech101) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from configs import SettingsError
-from datamodules import caltech101_files, download
-from datamodules.caltech101_files import image_folder
+from datamodules.caltech101 import download, files
+from datamodules.caltech101.files import image_folder
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -138,7 +138,7 @@ def test_root_that_is_a_file_is_named(stand_in_archives: Path, tmp_path: Path) -
 
 
 def test_incomplete_archive_is_refused(stand_in_archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caltech101_files, "IMAGE_COUNT", 18)
+    monkeypatch.setattr(files, "IMAGE_COUNT", 18)
     with pytest.raises(SettingsError, match="3 of 3 classes and 17 of 18 images"):
         image_folder(tmp_path / "root", stand_in_archives)
     assert left(tmp_path / "root") == []

@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from configs import DataSettings, SettingsError
-from datamodules.caltech101_files import image_folder, list_images
-from datamodules.outlines import BAD, FOLDERS, filled, outline
+from datamodules.caltech101.files import image_folder, list_images
+from datamodules.caltech101.masks import BAD, FOLDERS, filled, outline
 
 
 def test_an_outline_is_its_box_and_its_contour_together(tmp_path: Path) -> None:

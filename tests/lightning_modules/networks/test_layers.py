@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_network import small_network
 from torch import Tensor, nn
 
-from lightning_modules.layers import LocalResponseNorm, activation, initialise, last_pool, norm, pool, pooled_first
+from lightning_modules.networks.layers import (
+    LocalResponseNorm,
+    activation,
+    adaptive_pool,
+    initialise,
+    norm,
+    pool,
+    pool_before_relu,
+)
+from tests.small_network import small_network
 
 
 def values_and_gradients(function: object, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,10 +70,10 @@ def test_l2_pool_is_the_norm_of_each_window_and_learns_where_all_is_0() -> None:
 
 def test_last_pool_is_the_3x3_pool_on_full_size_maps() -> None:
     maps = torch.randn(2, 4, 13, 13)
-    assert torch.equal(last_pool("max")(maps), F.max_pool2d(maps, 3, 2))
-    torch.testing.assert_close(last_pool("average")(maps), F.avg_pool2d(maps, 3, 2))
-    assert last_pool("max")(maps[:, :, :9, :9]).shape == (2, 4, 6, 6)
-    assert last_pool("l2")(maps).shape == (2, 4, 6, 6)
+    assert torch.equal(adaptive_pool("max")(maps), F.max_pool2d(maps, 3, 2))
+    torch.testing.assert_close(adaptive_pool("average")(maps), F.avg_pool2d(maps, 3, 2))
+    assert adaptive_pool("max")(maps[:, :, :9, :9]).shape == (2, 4, 6, 6)
+    assert adaptive_pool("l2")(maps).shape == (2, 4, 6, 6)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +117,14 @@ def test_pooling_before_rectifying_is_equal_to_the_last_bit(dtype: torch.dtype) 
     images = torch.randn(4, 3, 67, 67, dtype=dtype)
     images[0] = -images[0].abs() * 50  # windows without anything above 0
     found = []
-    for order in (network, pooled_first(network)):
+    for order in (network, pool_before_relu(network)):
         network.zero_grad()
         logits = order(images)
         logits.square().sum().backward()
         found.append([logits.detach(), *(weight.grad.clone() for weight in network.parameters())])
     for in_order, reordered in zip(*found, strict=True):
         assert torch.equal(in_order, reordered)
-    names = [type(layer).__name__ for layer in pooled_first(network)]
+    names = [type(layer).__name__ for layer in pool_before_relu(network)]
     assert names[:4] == ["Conv2d", "MaxPool2d", "ReLU", "LocalResponseNorm"]
     assert names[4:7] == ["Conv2d", "AdaptiveMaxPool2d", "ReLU"]
     assert [name for name, _ in network.named_children()][:3] == ["conv1", "act1", "pool1"]
@@ -124,4 +132,4 @@ def test_pooling_before_rectifying_is_equal_to_the_last_bit(dtype: torch.dtype) 
 
 def test_only_what_commutes_is_reordered() -> None:
     layers = [nn.ReLU(), nn.AvgPool2d(2), nn.Tanh(), nn.MaxPool2d(2), nn.ReLU()]
-    assert list(pooled_first(nn.Sequential(*layers))) == layers
+    assert list(pool_before_relu(nn.Sequential(*layers))) == layers

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from configs import ModelSettings
-from lightning_modules.layer_table import LayerRow, layer_rows, layer_table
-from lightning_modules.networks import IMAGE_SIZES, build_network
+from lightning_modules.networks.registry import IMAGE_SIZES, build_network
+from lightning_modules.networks.summary import LayerSummary, layer_table, summarize_layers
 
 # filters, filter side, stride, padding of each convolution (report, sections 3 and 4; ZFNet: Zeiler and Fergus, Figure 3)
 ALEXNET = {
@@ -30,14 +30,14 @@ SIDES = {
 
 
 @pytest.fixture(params=["alexnet", "zfnet"], scope="module")
-def architecture(request: pytest.FixtureRequest) -> tuple[str, nn.Sequential, dict[str, LayerRow]]:
+def architecture(request: pytest.FixtureRequest) -> tuple[str, nn.Sequential, dict[str, LayerSummary]]:
     name = str(request.param)
     network = build_network(ModelSettings(name=name), 1000)
-    return name, network, {row.name: row for row in layer_rows(network, IMAGE_SIZES[name])}
+    return name, network, {row.name: row for row in summarize_layers(network, IMAGE_SIZES[name])}
 
 
 def test_shapes_parameters_and_multiply_adds_follow_the_formulas(
-    architecture: tuple[str, nn.Sequential, dict[str, LayerRow]],
+    architecture: tuple[str, nn.Sequential, dict[str, LayerSummary]],
 ) -> None:
     name, _, rows = architecture
     side, depth = IMAGE_SIZES[name], 3
@@ -45,7 +45,7 @@ def test_shapes_parameters_and_multiply_adds_follow_the_formulas(
         side = (side - size + 2 * padding) // stride + 1  # W2 = (W1 - F + 2P) / S + 1
         assert rows[layer].shape == (filters, side, side)
         assert rows[layer].parameters == filters * (size * size * depth + 1)
-        assert rows[layer].multiply_adds == filters * side * side * size * size * depth
+        assert rows[layer].macs == filters * side * side * size * size * depth
         depth = filters
         if (pool := layer.replace("conv", "pool")) in rows:
             hangs_over = name == "zfnet" and pool != "pool5"
@@ -55,10 +55,10 @@ def test_shapes_parameters_and_multiply_adds_follow_the_formulas(
     for layer, inputs, outputs in (("fc6", 9216, 4096), ("fc7", 4096, 4096), ("fc8", 4096, 1000)):
         assert rows[layer].shape == (outputs,)
         assert rows[layer].parameters == (inputs + 1) * outputs
-        assert rows[layer].multiply_adds == inputs * outputs
+        assert rows[layer].macs == inputs * outputs
 
 
-def test_parameters_in_all(architecture: tuple[str, nn.Sequential, dict[str, LayerRow]]) -> None:
+def test_parameters_in_all(architecture: tuple[str, nn.Sequential, dict[str, LayerSummary]]) -> None:
     name, network, rows = architecture
     expected = {"alexnet": 62_378_344, "zfnet": 62_357_608}[name]
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
@@ -66,7 +66,7 @@ def test_parameters_in_all(architecture: tuple[str, nn.Sequential, dict[str, Lay
     assert layer_table(list(rows.values()), name).columns[3].footer == f"{expected:,}"
 
 
-def test_order_of_the_layers(architecture: tuple[str, nn.Sequential, dict[str, LayerRow]]) -> None:
+def test_order_of_the_layers(architecture: tuple[str, nn.Sequential, dict[str, LayerSummary]]) -> None:
     _, network, _ = architecture
     assert " ".join(dict(network.named_children())) == (
         "conv1 act1 pool1 norm1 conv2 act2 pool2 norm2 conv3 act3 conv4 act4 conv5 act5 pool5 flatten "
@@ -78,7 +78,7 @@ def test_order_of_the_layers(architecture: tuple[str, nn.Sequential, dict[str, L
 def test_table_runs_nothing_and_changes_nothing() -> None:
     network = build_network(ModelSettings(name="alexnet"), 10).train()
     before = next(network.parameters()).clone()
-    layer_rows(network, 227)
+    summarize_layers(network, 227)
     assert network.training
     assert torch.equal(before, next(network.parameters()))
 
@@ -121,4 +121,4 @@ def test_variants_run_and_learn(name: str, activation: str, pooling: str, norm: 
 @pytest.mark.parametrize("size", [67, 131, 227, 260])
 def test_one_network_takes_images_of_any_size(size: int) -> None:
     for name in ("alexnet", "zfnet"):
-        assert layer_rows(build_network(ModelSettings(name=name), 7), size)[-1].shape == (7,)
+        assert summarize_layers(build_network(ModelSettings(name=name), 7), size)[-1].shape == (7,)

@@ -13,25 +13,32 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
-from small_network import small_network
 
 from configs import LoggerSettings, OptimSettings
-from configs.run_folder import read_rows
-from datamodules import ImageDataModule
-from lightning_modules import Classifier
-from lightning_modules.loggers import build_logger, finish_logger
-from lightning_modules.record import RunRecord
-from looking import probes_of
-from viz_callbacks import DeconvolutionPictures, DeNetPictures, InvariancePictures, LogNumbers, OcclusionPictures, Probes
-from viz_callbacks.deconvolution import deconvolution
-from viz_callbacks.denet import denet
-from viz_callbacks.figures import robust_range
-from viz_callbacks.reverse import record
+from datamodules.datamodule import ImageDataModule
+from experiment.csv_recorder import CSVRecorder
+from experiment.loggers import build_logger, finish_logger
+from experiment.run_folder import read_rows
+from experiment.visualization import build_probes
+from lightning_modules.classifier import Classifier
+from tests.small_network import small_network
+from viz_callbacks.callbacks import (
+    DeconvolutionPictures,
+    DeNetPictures,
+    InvariancePictures,
+    OcclusionPictures,
+    Probes,
+    ProjectionMetricsLogger,
+)
+from viz_callbacks.drawing.pixels import robust_range
+from viz_callbacks.engine.forward import record
+from viz_callbacks.methods.deconvolution import deconvolution
+from viz_callbacks.methods.denet import denet
 
 
 @pytest.fixture
 def probes(shapes: ImageDataModule) -> Probes:
-    return probes_of(shapes, ["circle", "star"])
+    return build_probes(shapes, ["circle", "star"])
 
 
 def both(folder: Path, probes: Probes, **when: Any) -> list[Callback]:
@@ -40,7 +47,7 @@ def both(folder: Path, probes: Probes, **when: Any) -> list[Callback]:
 
 def every(folder: Path, probes: Probes) -> list[Callback]:
     more = [OcclusionPictures(folder / "occlusion", probes, square=0.4), InvariancePictures(folder / "invariance", probes)]
-    return [*both(folder, probes), *more, LogNumbers(probes)]
+    return [*both(folder, probes), *more, ProjectionMetricsLogger(probes)]
 
 
 def test_sheets_sprites_and_an_index_that_names_them(
@@ -66,10 +73,10 @@ def test_pictures_show_what_the_methods_compute(
     classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
     make_trainer(1, both(tmp_path, probes)).fit(classifier, shapes)
-    steps = record(classifier.network, probes.images)
+    traces = record(classifier.network, probes.images)
     expected = {
-        ("deconvolution", "star-0001/conv2", "projection"): deconvolution(steps, "conv2")[1],
-        ("denet", "star-0001", "DeNet, true class"): denet(steps, probes.targets)[1],
+        ("deconvolution", "star-0001/conv2", "projection"): deconvolution(traces, "conv2")[1],
+        ("denet", "star-0001", "DeNet, true class"): denet(traces, probes.targets)[1],
     }
     for (kind, place, name), projection in expected.items():
         entry = next(
@@ -172,7 +179,7 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     logger = build_logger(LoggerSettings(mode="auto"), tmp_path, config)
     assert isinstance(logger, WandbLogger)
     made = tmp_path / "pictures"
-    make_trainer(2, [*both(made, probes), RunRecord(tmp_path, "t")], logger=logger).fit(classifier, shapes)
+    make_trainer(2, [*both(made, probes), CSVRecorder(tmp_path, "t")], logger=logger).fit(classifier, shapes)
     offline = finish_logger(logger, {"diverged": False, "final/test/accuracy": 0.5, "val/accuracy": -1.0})
     assert offline is not None
     leet = [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]

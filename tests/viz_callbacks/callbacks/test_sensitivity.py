@@ -10,19 +10,21 @@ import torch
 from lightning import Trainer
 from PIL import Image
 
-from datamodules import ImageDataModule
-from lightning_modules import Classifier
-from looking import probes_of
-from viz_callbacks import InvariancePictures, OcclusionPictures, figures, sheets
-from viz_callbacks.answer_pictures import amounts_for
-from viz_callbacks.invariance import invariance
-from viz_callbacks.occlusion import occlusion
+from datamodules.datamodule import ImageDataModule
+from experiment.visualization import build_probes
+from lightning_modules.classifier import Classifier
+from viz_callbacks.callbacks import InvariancePictures, OcclusionPictures
+from viz_callbacks.callbacks.sensitivity import amounts_for
+from viz_callbacks.drawing import sheets
+from viz_callbacks.drawing.pixels import framed, heat, label_colours
+from viz_callbacks.methods.invariance import invariance
+from viz_callbacks.methods.occlusion import occlusion
 
 
 def test_both_show_what_the_functions_compute(
     shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    probes = probes_of(shapes, ["circle", "star"])
+    probes = build_probes(shapes, ["circle", "star"])
     callbacks = [
         OcclusionPictures(tmp_path / "occlusion", probes, square=0.3, stride=1, every_n_epochs=2),
         InvariancePictures(tmp_path / "invariance", probes, every_n_epochs=2),
@@ -46,10 +48,10 @@ def test_both_show_what_the_functions_compute(
 
 
 def test_fields_keep_their_places_and_colours() -> None:
-    field = figures.heat(torch.tensor([[0.0, 1.0], [0.5, 2.0]]))
+    field = heat(torch.tensor([[0.0, 1.0], [0.5, 2.0]]))
     assert field[0, 0].tolist() == [68, 1, 84]
     assert field[0, 1].tolist() == field[1, 1].tolist() == [253, 231, 36]
-    picture = figures.framed(field, 12, 10, 1)
+    picture = framed(field, 12, 10, 1)
     assert picture.shape == (12, 10, 3)
     assert (picture[0] == 255).all()
     assert (picture[1:6, 1:5] == field[0, 0]).all()
@@ -57,7 +59,7 @@ def test_fields_keep_their_places_and_colours() -> None:
 
 
 def test_labels_and_their_legend_share_colours() -> None:
-    colours = figures.label_colours(torch.tensor([[0, 1], [2, 0]]))
+    colours = label_colours(torch.tensor([[0, 1], [2, 0]]))
     assert (colours[0, 0] == colours[1, 1]).all()
     legend = np.asarray(sheets.legend(["one", "two", "three"])).reshape(-1, 3)
     for colour in colours.reshape(-1, 3):

@@ -10,41 +10,45 @@ import pytest
 import torch
 from lightning import Trainer
 from PIL import Image
-from small_network import small_network
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from configs import OptimSettings
-from datamodules import ImageDataModule
-from datamodules.augment import resized
-from lightning_modules import Classifier
-from viz_callbacks import Gallery, StrongestPictures
-from viz_callbacks.deconvolution import feature_maps
-from viz_callbacks.reverse import record
+from datamodules.datamodule import ImageDataModule
+from datamodules.transforms import resize
+from lightning_modules.classifier import Classifier
+from tests.small_network import small_network
+from viz_callbacks.callbacks import ReferenceImages, TopActivationPictures
+from viz_callbacks.engine.feature_maps import feature_maps
+from viz_callbacks.engine.forward import record
 
 
 def images_of(shapes: ImageDataModule) -> Tensor:
-    return shapes.normalise(torch.stack([resized(shapes.image_set.images[index], 67) for index in shapes.split.val]))
+    return shapes.normalise(torch.stack([resize(shapes.image_set.images[index], 67) for index in shapes.split.val]))
 
 
 @pytest.fixture
-def gallery(shapes: ImageDataModule) -> Gallery:
+def reference_images(shapes: ImageDataModule) -> ReferenceImages:
     def load(numbers: Sequence[int]) -> Tensor:
         return images_of(shapes)[list(numbers)]
 
-    return Gallery("val", [shapes.files[index] for index in shapes.split.val], load, shapes.denormalise)
+    return ReferenceImages("val", [shapes.files[index] for index in shapes.split.val], load, shapes.denormalise)
 
 
 def test_the_strongest_of_the_validation_images_with_names_values_and_pictures(
-    classifier: Classifier, shapes: ImageDataModule, gallery: Gallery, make_trainer: Callable[..., Trainer], tmp_path: Path
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    gallery: ReferenceImages,
+    make_trainer: Callable[..., Trainer],
+    tmp_path: Path,
 ) -> None:
-    make_trainer(3, [StrongestPictures(tmp_path, gallery, maps=3, epochs=(1, 2))]).fit(classifier, shapes)
+    make_trainer(3, [TopActivationPictures(tmp_path, gallery, maps=3, epochs=(1, 2))]).fit(classifier, shapes)
     index = json.loads((tmp_path / "index.json").read_text())
     assert list(index) == ["1", "2", "3"]
     assert [entry["place"] for entry in index["3"]] == ["conv1", "conv2"]
-    steps = record(classifier.network, images_of(shapes))
+    traces = record(classifier.network, images_of(shapes))
     for entry in index["3"]:
-        maps = feature_maps(steps, entry["place"])
+        maps = feature_maps(traces, entry["place"])
         assert [facts["map"] for facts in entry["maps"]] == [1, 1 + maps.shape[1] // 3, 1 + 2 * maps.shape[1] // 3]
         for facts in entry["maps"]:
             values, order = maps[:, facts["map"] - 1].flatten(1).amax(1).sort(descending=True, stable=True)
@@ -55,22 +59,30 @@ def test_the_strongest_of_the_validation_images_with_names_values_and_pictures(
 
 
 def test_more_maps_than_there_are_shows_all(
-    classifier: Classifier, shapes: ImageDataModule, gallery: Gallery, make_trainer: Callable[..., Trainer], tmp_path: Path
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    gallery: ReferenceImages,
+    make_trainer: Callable[..., Trainer],
+    tmp_path: Path,
 ) -> None:
-    make_trainer(1, [StrongestPictures(tmp_path, gallery, maps=8)]).fit(classifier, shapes)
+    make_trainer(1, [TopActivationPictures(tmp_path, gallery, maps=8)]).fit(classifier, shapes)
     conv1, conv2 = json.loads((tmp_path / "index.json").read_text())["1"]
     assert [facts["map"] for facts in conv1["maps"]] == [1, 2, 3, 4, 5, 6]
     assert len({facts["map"] for facts in conv2["maps"]}) == 8
 
 
 def test_history_goes_on_after_an_interruption(
-    classifier: Classifier, shapes: ImageDataModule, gallery: Gallery, make_trainer: Callable[..., Trainer], tmp_path: Path
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    gallery: ReferenceImages,
+    make_trainer: Callable[..., Trainer],
+    tmp_path: Path,
 ) -> None:
-    trainer = make_trainer(1, [StrongestPictures(tmp_path, gallery, epochs=(1, 2))])
+    trainer = make_trainer(1, [TopActivationPictures(tmp_path, gallery, epochs=(1, 2))])
     trainer.fit(classifier, shapes)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     narrow = Image.open(tmp_path / "conv1/evolution.jpg").width
-    make_trainer(2, [StrongestPictures(tmp_path, gallery, epochs=(1, 2))]).fit(
+    make_trainer(2, [TopActivationPictures(tmp_path, gallery, epochs=(1, 2))]).fit(
         classifier, shapes, ckpt_path=tmp_path / "last.ckpt", weights_only=True
     )
     assert list(json.loads((tmp_path / "index.json").read_text())) == ["1", "2"]
@@ -80,20 +92,20 @@ def test_history_goes_on_after_an_interruption(
 
 @pytest.mark.parametrize("every", [0, 2])
 def test_only_when_due(
-    every: int, classifier: Classifier, shapes: ImageDataModule, gallery: Gallery, make_trainer: Callable[..., Trainer],
+    every: int, classifier: Classifier, shapes: ImageDataModule, gallery: ReferenceImages, make_trainer: Callable[..., Trainer],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    make_trainer(3, [StrongestPictures(tmp_path, gallery, every_n_epochs=every)]).fit(classifier, shapes)
+    make_trainer(3, [TopActivationPictures(tmp_path, gallery, every_n_epochs=every)]).fit(classifier, shapes)
     found = list(json.loads((tmp_path / "index.json").read_text())) if every else list(tmp_path.iterdir())
     assert found == (["2", "3"] if every else [])
     assert not any(layer._forward_hooks for layer in classifier.network.modules())
 
 
 def test_training_is_bit_identical_with_and_without(
-    shapes: ImageDataModule, gallery: Gallery, make_trainer: Callable[..., Trainer], tmp_path: Path
+    shapes: ImageDataModule, gallery: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
     ends: list[Any] = []
-    for callbacks in ([], [StrongestPictures(tmp_path, gallery)]):
+    for callbacks in ([], [TopActivationPictures(tmp_path, gallery)]):
         torch.manual_seed(5)
         model = Classifier(small_network(), 8, OptimSettings(lr=0.01), shapes.steps_per_epoch, seed=3)
         make_trainer(2, callbacks).fit(model, shapes)
@@ -103,9 +115,9 @@ def test_training_is_bit_identical_with_and_without(
 
 
 def test_with_a_single_loader_no_name_is_needed(
-    shapes: ImageDataModule, gallery: Gallery, make_trainer: Callable[..., Trainer], tmp_path: Path
+    shapes: ImageDataModule, gallery: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    only = Gallery(None, gallery.names, gallery.load, gallery.show)
+    only = ReferenceImages(None, gallery.names, gallery.load, gallery.show)
 
     class Alone(Classifier):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -116,6 +128,6 @@ def test_with_a_single_loader_no_name_is_needed(
         DataLoader([(shapes.normalise(images), targets) for images, targets in loader], batch_size=None)
         for loader in (shapes.train_dataloader(), shapes.val_dataloader()["val"])
     )
-    make_trainer(1, [StrongestPictures(tmp_path, only)]).fit(model, train, val)
+    make_trainer(1, [TopActivationPictures(tmp_path, only)]).fit(model, train, val)
     facts = json.loads((tmp_path / "index.json").read_text())["1"][0]["maps"][0]
     assert set(facts["images"]) <= set(gallery.names)

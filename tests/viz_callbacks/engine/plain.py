@@ -65,7 +65,7 @@ def convolution(x: Array, weight: Array, bias: Array, g: Geometry, groups: int =
     return y
 
 
-def transposed_filters(value: Array, shape: tuple[int, ...], weight: Array, g: Geometry, groups: int = 1) -> Array:
+def conv_transpose(value: Array, shape: tuple[int, ...], weight: Array, g: Geometry, groups: int = 1) -> Array:
     back = np.zeros(shape)
     for output, place, filter_value in convolution_taps(shape, weight, g, groups):
         back[place] += filter_value * value[output]
@@ -90,7 +90,7 @@ def unpool(value: Array, shape: tuple[int, ...], switches: dict[tuple[int, ...],
     return back
 
 
-def spread_evenly(
+def avg_unpool(
     value: Array, shape: tuple[int, ...], g: Geometry, count_include_pad: bool = True, divisor: int | None = None
 ) -> Array:
     back = np.zeros(shape)
@@ -104,7 +104,7 @@ def spread_evenly(
     return back
 
 
-def spread_by_share(value: Array, x: Array, y: Array, g: Geometry) -> Array:
+def lp_unpool(value: Array, x: Array, y: Array, g: Geometry) -> Array:
     back = np.zeros(x.shape)
     for n, c, row, column in outputs(x.shape, g):
         for pixel in g.pixels(x.shape, row, column):

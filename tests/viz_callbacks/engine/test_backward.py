@@ -2,17 +2,19 @@ import copy
 import itertools
 import math
 
-import plain
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from plain import Geometry
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from viz_callbacks.reverse import REVERSES, Step, UnknownLayerError, named_layers, record, rectify, reverse_of, walk_back
+from tests.viz_callbacks.engine import plain
+from tests.viz_callbacks.engine.plain import Geometry
+from viz_callbacks.engine.backward import BACKWARD_RULES, UnknownLayerError, backproject, rectify, rule_for
+from viz_callbacks.engine.forward import named_layers, record
+from viz_callbacks.engine.layer_trace import LayerTrace
 
 many = settings(max_examples=60, deadline=None)
 
@@ -21,14 +23,14 @@ def normal(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, dtype=dtype)
 
 
-def back_through(layer: nn.Module, x: Tensor, value: Tensor | None = None) -> tuple[Step, Tensor, Tensor]:
-    """The layer's step, a value at its output, and what the reverse makes of it."""
-    (step,) = record(nn.Sequential(layer), x)
-    value = torch.randn_like(step.output) if value is None else value
-    back = walk_back([step], value)
+def back_through(layer: nn.Module, x: Tensor, value: Tensor | None = None) -> tuple[LayerTrace, Tensor, Tensor]:
+    """The layer's trace, a value at its output, and what the reverse makes of it."""
+    (trace,) = record(nn.Sequential(layer), x)
+    value = torch.randn_like(trace.output) if value is None else value
+    back = backproject([trace], value)
     assert back.shape == x.shape
     assert back.dtype == x.dtype
-    return step, value, back
+    return trace, value, back
 
 
 def assert_adjoint(back: Tensor, x: Tensor, value: Tensor, image: Tensor) -> None:
@@ -69,8 +71,8 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
 @many
 def test_convolution_goes_back_by_its_exact_adjoint(case: tuple[nn.Conv2d, Tensor]) -> None:
     layer, x = case
-    step, value, back = back_through(layer, x)
-    without_bias = step.output - (0 if layer.bias is None else layer.bias.detach()[:, None, None])
+    trace, value, back = back_through(layer, x)
+    without_bias = trace.output - (0 if layer.bias is None else layer.bias.detach()[:, None, None])
     assert_adjoint(back, x, value, without_bias)
     torch.testing.assert_close(back, gradient(layer, x, value))
 
@@ -88,18 +90,18 @@ def test_convolution_goes_back_by_its_exact_adjoint(case: tuple[nn.Conv2d, Tenso
 def test_convolution_goes_back_as_defined(g: Geometry, groups: int, size: tuple[int, int]) -> None:
     layer = nn.Conv2d(2 * groups, 3 * groups, g.kernel, g.stride, g.padding, g.dilation, groups, dtype=torch.float64)
     x = normal(2, 2 * groups, *size)
-    step, value, back = back_through(layer, x)
+    trace, value, back = back_through(layer, x)
     assert layer.bias is not None
     weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    torch.testing.assert_close(step.output, torch.from_numpy(plain.convolution(x.numpy(), weight, bias, g, groups)))
-    expected = plain.transposed_filters(value.numpy(), tuple(x.shape), weight, g, groups)
+    torch.testing.assert_close(trace.output, torch.from_numpy(plain.convolution(x.numpy(), weight, bias, g, groups)))
+    expected = plain.conv_transpose(value.numpy(), tuple(x.shape), weight, g, groups)
     torch.testing.assert_close(back, torch.from_numpy(expected))
 
 
 def test_convolution_with_another_border_is_refused() -> None:
-    steps = record(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), torch.randn(1, 1, 5, 5))
+    traces = record(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), torch.randn(1, 1, 5, 5))
     with pytest.raises(ValueError, match=r"'0' has padding_mode 'reflect'; only 'zeros'"):
-        walk_back(steps, steps[-1].output)
+        backproject(traces, traces[-1].output)
 
 
 # --- Max pooling --------------------------------------------------------------------------------------------------------------
@@ -120,21 +122,21 @@ def pools(draw: st.DrawFn, padded: bool = True, dilated: bool = False) -> tuple[
 @many
 def test_max_pool_goes_back_as_defined_and_by_its_adjoint(case: tuple[Geometry, Tensor]) -> None:
     g, x = case
-    step, value, back = back_through(nn.MaxPool2d(g.kernel, g.stride, g.padding, g.dilation, ceil_mode=g.ceil_mode), x)
+    trace, value, back = back_through(nn.MaxPool2d(g.kernel, g.stride, g.padding, g.dilation, ceil_mode=g.ceil_mode), x)
     maxima, switches = plain.max_pool(x.numpy(), g)
-    torch.testing.assert_close(step.output, torch.from_numpy(maxima))
+    torch.testing.assert_close(trace.output, torch.from_numpy(maxima))
     torch.testing.assert_close(back, torch.from_numpy(plain.unpool(value.numpy(), tuple(x.shape), switches)))
-    assert step.switches is not None
+    assert trace.switches is not None
     other = torch.randn_like(x)  # any input, pooled by the same switches
-    assert_adjoint(back, other, value, other.flatten(2).gather(2, step.switches.flatten(2)).view_as(value))
+    assert_adjoint(back, other, value, other.flatten(2).gather(2, trace.switches.flatten(2)).view_as(value))
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 6), st.integers(1, 6))
 @many
 def test_adaptive_max_pool_goes_back_as_its_derivative(height: int, width: int, rows: int, columns: int) -> None:
     layer, x = nn.AdaptiveMaxPool2d((rows, columns)), normal(2, 2, height, width)
-    step, value, back = back_through(layer, x)
-    torch.testing.assert_close(step.output, layer(x))
+    trace, value, back = back_through(layer, x)
+    torch.testing.assert_close(trace.output, layer(x))
     torch.testing.assert_close(back, gradient(layer, x, value))
 
 
@@ -147,12 +149,12 @@ def test_equal_maxima_go_back_to_the_first_in_row_major_order() -> None:
 def test_values_add_up_where_windows_overlap_and_max_unpool_would_lose_some() -> None:
     x = torch.zeros(1, 1, 5, 5)
     x[0, 0, 2, 2] = 1.0  # the maximum of all four windows
-    step, value, back = back_through(nn.MaxPool2d(3, 2), x, torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
+    trace, value, back = back_through(nn.MaxPool2d(3, 2), x, torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
     expected = torch.zeros(1, 1, 5, 5)
     expected[0, 0, 2, 2] = 10.0
     assert torch.equal(back, expected)
-    assert step.switches is not None
-    overwritten = F.max_unpool2d(value, step.switches, 3, 2, output_size=[5, 5])
+    assert trace.switches is not None
+    overwritten = F.max_unpool2d(value, trace.switches, 3, 2, output_size=[5, 5])
     assert overwritten.sum() < back.sum()
 
 
@@ -165,9 +167,9 @@ def test_average_pool_goes_back_as_defined_and_by_its_adjoint(
     case: tuple[Geometry, Tensor], count_include_pad: bool, divisor: int | None
 ) -> None:
     g, x = case
-    step, value, back = back_through(nn.AvgPool2d(g.kernel, g.stride, g.padding, g.ceil_mode, count_include_pad, divisor), x)
-    assert_adjoint(back, x, value, step.output)
-    expected = plain.spread_evenly(value.numpy(), tuple(x.shape), g, count_include_pad, divisor)
+    trace, value, back = back_through(nn.AvgPool2d(g.kernel, g.stride, g.padding, g.ceil_mode, count_include_pad, divisor), x)
+    assert_adjoint(back, x, value, trace.output)
+    expected = plain.avg_unpool(value.numpy(), tuple(x.shape), g, count_include_pad, divisor)
     torch.testing.assert_close(back, torch.from_numpy(expected))
 
 
@@ -183,8 +185,8 @@ def test_adaptive_average_pool_goes_back_as_defined_and_by_its_adjoint(
     height: int, width: int, rows: int, columns: int
 ) -> None:
     x = normal(1, 2, height, width)
-    step, value, back = back_through(nn.AdaptiveAvgPool2d((rows, columns)), x)
-    assert_adjoint(back, x, value, step.output)
+    trace, value, back = back_through(nn.AdaptiveAvgPool2d((rows, columns)), x)
+    assert_adjoint(back, x, value, trace.output)
     expected = torch.zeros_like(x)
     for row in range(rows):
         for column in range(columns):
@@ -208,8 +210,8 @@ class SumOfSquaresPool(nn.LPPool2d):
 def test_l2_pool_goes_back_as_defined_and_as_its_derivative(case: tuple[Geometry, Tensor], kind: type[nn.LPPool2d]) -> None:
     g, x = case
     layer = kind(2, g.kernel, g.stride, g.ceil_mode)
-    step, value, back = back_through(layer, x)
-    torch.testing.assert_close(back, torch.from_numpy(plain.spread_by_share(value.numpy(), x.numpy(), step.output.numpy(), g)))
+    trace, value, back = back_through(layer, x)
+    torch.testing.assert_close(back, torch.from_numpy(plain.lp_unpool(value.numpy(), x.numpy(), trace.output.numpy(), g)))
     if kind is SumOfSquaresPool or not g.ceil_mode:
         torch.testing.assert_close(back, gradient(layer, x, value))
 
@@ -228,9 +230,9 @@ def test_l2_pool_sends_nothing_back_from_windows_without_strength() -> None:
 
 
 def test_other_norms_than_l2_are_refused() -> None:
-    steps = record(nn.Sequential(nn.LPPool2d(3, 2)), torch.rand(1, 1, 4, 4))
+    traces = record(nn.Sequential(nn.LPPool2d(3, 2)), torch.rand(1, 1, 4, 4))
     with pytest.raises(ValueError, match=r"'0' has norm_type 3"):
-        walk_back(steps, steps[-1].output)
+        backproject(traces, traces[-1].output)
 
 
 # --- Rectifiers, norms, flatten, dense ----------------------------------------------------------------------------------------
@@ -267,11 +269,11 @@ def test_flatten_goes_back_to_the_shape_it_came_from() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_dense_subtracts_the_bias_and_multiplies_by_the_transposed_weights(bias: bool) -> None:
     linear = nn.Linear(6, 4, bias, dtype=torch.float64)
-    steps = record(nn.Sequential(nn.Flatten(), linear), normal(3, 1, 2, 3))
+    traces = record(nn.Sequential(nn.Flatten(), linear), normal(3, 1, 2, 3))
     value = normal(3, 4)
     b = linear.bias.detach().numpy() if bias else torch.zeros(4).numpy()
     expected = plain.dense(value.numpy(), linear.weight.detach().numpy(), b)
-    torch.testing.assert_close(walk_back(steps[1:], value), torch.from_numpy(expected))
+    torch.testing.assert_close(backproject(traces[1:], value), torch.from_numpy(expected))
 
 
 # --- The walk -----------------------------------------------------------------------------------------------------------------
@@ -304,15 +306,15 @@ def images() -> Tensor:
 
 def test_record_equals_the_network_itself_when_evaluating(network: nn.Sequential, images: Tensor) -> None:
     network.train()
-    steps = record(network, images)
-    for step, following in itertools.pairwise(steps):
-        assert step.output is following.input
-    rectified = [step for step in steps if isinstance(step.layer, nn.ReLU)]
+    traces = record(network, images)
+    for trace, following in itertools.pairwise(traces):
+        assert trace.output is following.input
+    rectified = [trace for trace in traces if isinstance(trace.layer, nn.ReLU)]
     assert len(rectified) == 3
-    for step in rectified:
-        assert (step.input < 0).any(), "an in-place rectifier has overwritten its record"
-        assert torch.equal(step.output, step.input.clamp(min=0))
-    assert torch.equal(steps[-1].output, network.eval()(images))
+    for trace in rectified:
+        assert (trace.input < 0).any(), "an in-place rectifier has overwritten its record"
+        assert torch.equal(trace.output, trace.input.clamp(min=0))
+    assert torch.equal(traces[-1].output, network.eval()(images))
 
 
 def test_a_network_in_training_is_left_exactly_as_it_was(network: nn.Sequential, images: Tensor) -> None:
@@ -323,8 +325,8 @@ def test_a_network_in_training_is_left_exactly_as_it_was(network: nn.Sequential,
     in_place = [getattr(module, "inplace", None) for module in network.modules()]
     random_state = torch.get_rng_state()
     given = images.clone().requires_grad_()
-    steps = record(network, given)
-    assert not walk_back(steps, steps[-1].output).requires_grad
+    traces = record(network, given)
+    assert not backproject(traces, traces[-1].output).requires_grad
     assert torch.equal(torch.get_rng_state(), random_state)
     assert [module.training for module in network.modules()] == modes
     assert [getattr(module, "inplace", None) for module in network.modules()] == in_place
@@ -337,16 +339,16 @@ def test_a_network_in_training_is_left_exactly_as_it_was(network: nn.Sequential,
 
 
 def test_the_record_follows_neither_later_training_nor_in_place_layers(network: nn.Sequential, images: Tensor) -> None:
-    steps = record(network, images)
-    before = [step.output.clone() for step in steps]
+    traces = record(network, images)
+    before = [trace.output.clone() for trace in traces]
     network.train()(images).sum().backward()
-    assert all(torch.equal(step.output, kept) for step, kept in zip(steps, before, strict=True))
+    assert all(torch.equal(trace.output, kept) for trace, kept in zip(traces, before, strict=True))
 
 
 def test_it_runs_in_inference_mode(network: nn.Sequential, images: Tensor) -> None:
     def down_and_back() -> Tensor:
-        steps = record(network, images)
-        return walk_back(steps, steps[-1].output)
+        traces = record(network, images)
+        return backproject(traces, traces[-1].output)
 
     with torch.inference_mode():
         inferred = down_and_back()
@@ -354,35 +356,35 @@ def test_it_runs_in_inference_mode(network: nn.Sequential, images: Tensor) -> No
 
 
 def test_autocast_around_it_changes_nothing(network: nn.Sequential, images: Tensor) -> None:
-    steps = record(network, images)
-    expected = walk_back(steps, steps[-1].output)
+    traces = record(network, images)
+    expected = backproject(traces, traces[-1].output)
     with torch.autocast("cpu", torch.bfloat16):
-        steps = record(network, images)
-        assert torch.equal(walk_back(steps, steps[-1].output), expected)
+        traces = record(network, images)
+        assert torch.equal(backproject(traces, traces[-1].output), expected)
 
 
 def test_images_do_not_depend_on_their_batch(network: nn.Sequential, images: Tensor) -> None:
-    steps = record(network, images)
-    together = walk_back(steps, steps[-1].output)
+    traces = record(network, images)
+    together = backproject(traces, traces[-1].output)
     for image, projection in zip(images, together, strict=True):
         alone = record(network, image[None])
-        torch.testing.assert_close(walk_back(alone, alone[-1].output)[0], projection, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(backproject(alone, alone[-1].output)[0], projection, rtol=1e-4, atol=1e-5)
 
 
 def test_channels_last_changes_nothing(network: nn.Sequential, images: Tensor) -> None:
-    steps = record(network, images)
-    expected = walk_back(steps, steps[-1].output)
+    traces = record(network, images)
+    expected = backproject(traces, traces[-1].output)
     network = network.to(memory_format=torch.channels_last)
-    steps = record(network, images.contiguous(memory_format=torch.channels_last))
-    torch.testing.assert_close(walk_back(steps, steps[-1].output), expected, rtol=1e-4, atol=1e-5)
+    traces = record(network, images.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(backproject(traces, traces[-1].output), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_stays_near(network: nn.Sequential, images: Tensor) -> None:
     network[0][4] = nn.Identity()  # torch has no local response norm in bfloat16 on the CPU
-    steps = record(network, images)
-    expected = walk_back(steps[:7], steps[6].output)
-    steps = record(network.bfloat16(), images.bfloat16())
-    projection = walk_back(steps[:7], steps[6].output)
+    traces = record(network, images)
+    expected = backproject(traces[:7], traces[6].output)
+    traces = record(network.bfloat16(), images.bfloat16())
+    projection = backproject(traces[:7], traces[6].output)
     assert projection.dtype == torch.bfloat16
     assert F.cosine_similarity(projection.float().flatten(), expected.flatten(), dim=0) > 0.99
 
@@ -406,39 +408,41 @@ def test_names_are_dotted_and_a_layer_used_twice_comes_twice() -> None:
         ("0.2", conv),
         ("1.0.0", relu),
     ]
-    steps = record(network, torch.randn(1, 3, 6, 6))
-    assert [step.name for step in steps] == ["0.0", "0.1", "0.2", "1.0.0"]
-    by_hand = steps[3].output
+    traces = record(network, torch.randn(1, 3, 6, 6))
+    assert [trace.name for trace in traces] == ["0.0", "0.1", "0.2", "1.0.0"]
+    by_hand = traces[3].output
     for _ in range(2):
         by_hand = F.conv_transpose2d(by_hand.clamp(min=0), conv.weight.detach(), padding=1)
-    torch.testing.assert_close(walk_back(steps, steps[-1].output), by_hand)
+    torch.testing.assert_close(backproject(traces, traces[-1].output), by_hand)
 
 
 def test_with_masks_in_place_of_rectification_the_walk_is_the_gradient(network: nn.Sequential, images: Tensor) -> None:
     """A method is a choice of reverses: these are backpropagation's, so autograd is the oracle for the whole walk."""
     network = nn.Sequential(*(layer for _, layer in named_layers(network) if not isinstance(layer, nn.LocalResponseNorm)))
-    reverses = REVERSES | {
-        nn.ReLU: lambda step, value: value * (step.input > 0),
-        nn.Linear: lambda step, value: value @ step.layer.weight,
-        nn.BatchNorm2d: lambda step, value: (
-            value * (step.layer.weight / (step.layer.running_var + step.layer.eps).sqrt())[:, None, None]
+    reverses = BACKWARD_RULES | {
+        nn.ReLU: lambda trace, value: value * (trace.input > 0),
+        nn.Linear: lambda trace, value: value @ trace.layer.weight,
+        nn.BatchNorm2d: lambda trace, value: (
+            value * (trace.layer.weight / (trace.layer.running_var + trace.layer.eps).sqrt())[:, None, None]
         ),
     }
-    steps = record(network, images)
-    value = torch.randn_like(steps[-1].output)
-    torch.testing.assert_close(walk_back(steps, value, reverses), gradient(network.eval(), images, value), rtol=1e-4, atol=1e-5)
+    traces = record(network, images)
+    value = torch.randn_like(traces[-1].output)
+    torch.testing.assert_close(
+        backproject(traces, value, reverses), gradient(network.eval(), images, value), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("pool_first", [True, False])
 def test_unpool_rectify_and_filter_come_in_the_order_of_the_layers(pool_first: bool) -> None:
     conv, relu, pool = nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(3, 2)
-    steps = record(nn.Sequential(conv, pool, relu) if pool_first else nn.Sequential(conv, relu, pool), torch.randn(2, 2, 9, 9))
-    value = torch.randn_like(steps[-1].output)
-    switches = next(step.switches for step in steps if step.switches is not None)
+    traces = record(nn.Sequential(conv, pool, relu) if pool_first else nn.Sequential(conv, relu, pool), torch.randn(2, 2, 9, 9))
+    value = torch.randn_like(traces[-1].output)
+    switches = next(trace.switches for trace in traces if trace.switches is not None)
     v = value.clamp(min=0) if pool_first else value
     v = torch.zeros(2, 3, 49).scatter_add(2, switches.flatten(2), v.flatten(2)).view(2, 3, 7, 7)
     v = v if pool_first else v.clamp(min=0)
-    torch.testing.assert_close(walk_back(steps, value), F.conv_transpose2d(v, conv.weight.detach()))
+    torch.testing.assert_close(backproject(traces, value), F.conv_transpose2d(v, conv.weight.detach()))
 
 
 def test_pruned_and_normalised_weights_are_those_of_the_forward_pass() -> None:
@@ -447,9 +451,9 @@ def test_pruned_and_normalised_weights_are_those_of_the_forward_pass() -> None:
     pruned = prune.l1_unstructured(nn.Conv2d(3, 3, 3, dtype=torch.float64), "weight", amount=0.5)
     network, x = nn.Sequential(conv, pruned), normal(1, 2, 7, 7)
     before = copy.deepcopy(network.state_dict())
-    steps = record(network, x)
-    value = torch.randn_like(steps[-1].output)
-    back = walk_back(steps, value)
+    traces = record(network, x)
+    value = torch.randn_like(traces[-1].output)
+    back = backproject(traces, value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     torch.testing.assert_close(back, gradient(network.eval(), x, value))
 
@@ -495,29 +499,29 @@ class OwnOrder(nn.Sequential):
 
 @pytest.mark.parametrize("layer", [Doubling(), Block(), OwnOrder(nn.ReLU())])
 def test_an_unknown_layer_is_named_with_the_remedy(layer: nn.Module) -> None:
-    steps = record(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh(), layer)), torch.randn(1, 1, 4, 4))
+    traces = record(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh(), layer)), torch.randn(1, 1, 4, 4))
     kind = type(layer).__name__
-    with pytest.raises(UnknownLayerError, match=rf"'1.1', a {kind}.*REVERSES\[{kind}\] = function\(step, value\)"):
-        walk_back(steps, steps[-1].output)
+    with pytest.raises(UnknownLayerError, match=rf"'1.1', a {kind}.*BACKWARD_RULES\[{kind}\] = function\(trace, value\)"):
+        backproject(traces, traces[-1].output)
     with pytest.raises(UnknownLayerError):
-        reverse_of(steps[-1])
+        rule_for(traces[-1])
 
 
 def test_one_more_entry_teaches_one_more_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = record(nn.Sequential(nn.Identity(), Doubling()), torch.randn(1, 1, 4, 4))
-    monkeypatch.setitem(REVERSES, Doubling, lambda step, value: 2 * value)
-    assert torch.equal(walk_back(steps, torch.ones(1, 1, 4, 4)), torch.full((1, 1, 4, 4), 2.0))
+    traces = record(nn.Sequential(nn.Identity(), Doubling()), torch.randn(1, 1, 4, 4))
+    monkeypatch.setitem(BACKWARD_RULES, Doubling, lambda trace, value: 2 * value)
+    assert torch.equal(backproject(traces, torch.ones(1, 1, 4, 4)), torch.full((1, 1, 4, 4), 2.0))
 
 
 def test_the_nearest_type_decides() -> None:
-    step, _, _ = back_through(FasterLocalResponseNorm(3), torch.randn(1, 3, 2, 2))
-    assert reverse_of(step, REVERSES | {FasterLocalResponseNorm: rectify}) is rectify
+    trace, _, _ = back_through(FasterLocalResponseNorm(3), torch.randn(1, 3, 2, 2))
+    assert rule_for(trace, BACKWARD_RULES | {FasterLocalResponseNorm: rectify}) is rectify
 
 
 def test_parts_within_an_own_layer_evaluate_too() -> None:
     block, x = Block().train(), torch.randn(1, 1, 4, 4)
-    (step,) = record(nn.Sequential(block), x)
-    assert torch.equal(step.output, 2 * x)
+    (trace,) = record(nn.Sequential(block), x)
+    assert torch.equal(trace.output, 2 * x)
     assert block.dropout.training
 
 
@@ -531,6 +535,6 @@ def test_other_shapes_are_refused() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3))
     with pytest.raises(ValueError, match=r"must be \(N, C, H, W\), not \(1, 6, 6\)"):
         record(network, torch.randn(1, 6, 6))
-    steps = record(network, torch.randn(1, 1, 6, 6))
+    traces = record(network, torch.randn(1, 1, 6, 6))
     with pytest.raises(ValueError, match=r"\(1, 2, 3, 4\), but the output of '0' is \(1, 2, 4, 4\)"):
-        walk_back(steps, torch.randn(1, 2, 3, 4))
+        backproject(traces, torch.randn(1, 2, 3, 4))

@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from configs import ModelSettings
-from lightning_modules import build_network
-from viz_callbacks.deconvolution import deconvolution, steps_to
-from viz_callbacks.receptive_field import ReceptiveField, Units, project_units, receptive_field, strongest_units
-from viz_callbacks.reverse import Step, record
+from lightning_modules.networks.registry import build_network
+from viz_callbacks.engine.feature_maps import trace_up_to
+from viz_callbacks.engine.forward import record
+from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.engine.receptive_field import ReceptiveField, receptive_field
+from viz_callbacks.methods.deconvolution import deconvolution
+from viz_callbacks.methods.unit_projection import Units, project_units, strongest_units
 
 
 def single_start(units: Units, number: int) -> object:
@@ -31,14 +34,14 @@ def between(first: int, last: int, length: int) -> slice:
     return slice(min(max(0, first), length), max(0, min(length, last)))
 
 
-def assert_equal_to_whole(steps: list[Step], layer: str, units: Units, memory_limit: int = 1 << 30) -> None:
+def assert_equal_to_whole(traces: list[LayerTrace], layer: str, units: Units, memory_limit: int = 1 << 30) -> None:
     """Inside its field each picture equals the whole projection, outside the whole projection is 0."""
-    below = steps_to(steps, layer)
+    below = trace_up_to(traces, layer)
     field = receptive_field(below)
     pictures = project_units(below, units, memory_limit)
-    assert pictures.shape == (len(units), steps[0].input.shape[1], *field.size)
+    assert pictures.shape == (len(units), traces[0].input.shape[1], *field.size)
     for number in range(len(units)):
-        whole = deconvolution(steps, layer, single_start(units, number))[units.images[number]]
+        whole = deconvolution(traces, layer, single_start(units, number))[units.images[number]]
         top, left, bottom, right = field.box(int(units.rows[number]), int(units.columns[number]))
         pasted = torch.zeros_like(whole)
         height, width = whole.shape[1:]
@@ -60,9 +63,9 @@ def assert_equal_to_whole(steps: list[Step], layer: str, units: Units, memory_li
 )
 def test_fields_of_the_two_networks_are_those_of_the_papers_arithmetic(name: str, fields: dict[str, tuple[int, int]]) -> None:
     network = build_network(ModelSettings(name=name), 3).eval()
-    steps = record(network, torch.randn(1, 3, 99, 99))
+    traces = record(network, torch.randn(1, 3, 99, 99))
     for layer, (size, stride) in fields.items():
-        field = receptive_field(steps_to(steps, layer))
+        field = receptive_field(trace_up_to(traces, layer))
         assert (field.size, field.stride) == ((size, size), (stride, stride))
 
 
@@ -71,11 +74,11 @@ def test_fields_of_the_two_networks_are_those_of_the_papers_arithmetic(name: str
 def test_single_activations_of_the_two_networks(name: str, layer: str) -> None:
     torch.manual_seed(0)
     network = build_network(ModelSettings(name=name), 3).eval()
-    steps = record(network, torch.randn(2, 3, 131, 115))
-    units = strongest_units(steps_to(steps, layer)[-1].output)
+    traces = record(network, torch.randn(2, 3, 131, 115))
+    units = strongest_units(trace_up_to(traces, layer)[-1].output)
     some = torch.randperm(len(units))[:12]
     picked = Units(*(each[some] for each in (units.images, units.maps, units.rows, units.columns)))
-    assert_equal_to_whole(steps, layer, picked)
+    assert_equal_to_whole(traces, layer, picked)
 
 
 geometry = st.tuples(
@@ -101,15 +104,15 @@ def test_any_geometry(first: tuple[int, ...], pool: tuple[int, ...], ceil_mode: 
     side = data.draw(st.integers(16, 30))
     images = torch.randn(2, 3, side, side + 3, dtype=torch.float64)
     try:
-        steps = record(network.double(), images)
+        traces = record(network.double(), images)
     except RuntimeError:  # torch refuses a map without rows
         return
-    units = strongest_units(steps[-1].output)
-    assert_equal_to_whole(steps, "3", units)
+    units = strongest_units(traces[-1].output)
+    assert_equal_to_whole(traces, "3", units)
     # Autograd, with other values of the weights: a unit depends on no pixel outside of its box.
     images.requires_grad_()
     output = network(images)
-    field = receptive_field(steps)
+    field = receptive_field(traces)
     row, column = output.shape[2] - 1, output.shape[3] // 2
     (gradient,) = torch.autograd.grad(output[0, :, row, column].sum(), images)
     top, left, bottom, right = field.box(row, column)
@@ -122,8 +125,8 @@ def test_oblong_kernels_and_strides() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 4, (5, 3), (3, 2), (0, 1)), nn.ReLU(), nn.Conv2d(4, 5, (2, 3), padding=(1, 0)), nn.ReLU()
     )
-    steps = record(network, torch.randn(2, 3, 30, 26))
-    assert_equal_to_whole(steps, "2", strongest_units(steps[-1].output))
+    traces = record(network, torch.randn(2, 3, 30, 26))
+    assert_equal_to_whole(traces, "2", strongest_units(traces[-1].output))
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 2), (3, 0), (9, 1), (-5, -5)])
@@ -141,17 +144,17 @@ def test_what_a_unit_sees_is_cut_from_the_image_with_nothing_around_it(row: int,
 def test_pools_that_share_values_out_take_the_plain_way(pool: nn.Module) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), pool, nn.Conv2d(4, 5, 3, padding=1), nn.LeakyReLU(0.1))
-    steps = record(network, torch.randn(2, 3, 30, 26))
-    assert_equal_to_whole(steps, "3", strongest_units(steps[-1].output))
+    traces = record(network, torch.randn(2, 3, 30, 26))
+    assert_equal_to_whole(traces, "3", strongest_units(traces[-1].output))
 
 
 def test_a_small_memory_limit_changes_nothing() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
-    steps = record(network, torch.randn(2, 3, 40, 40))
-    units = strongest_units(steps[-1].output)
-    torch.testing.assert_close(project_units(steps, units, memory_limit=1), project_units(steps, units))
-    assert project_units(steps, units.part(0, 0)).shape == (0, 3, *receptive_field(steps).size)
+    traces = record(network, torch.randn(2, 3, 40, 40))
+    units = strongest_units(traces[-1].output)
+    torch.testing.assert_close(project_units(traces, units, memory_limit=1), project_units(traces, units))
+    assert project_units(traces, units.part(0, 0)).shape == (0, 3, *receptive_field(traces).size)
 
 
 def test_the_strongest_unit_is_the_first_of_equals() -> None:
@@ -162,6 +165,6 @@ def test_the_strongest_unit_is_the_first_of_equals() -> None:
 
 
 def test_layers_without_windows_of_one_size_are_named() -> None:
-    steps = record(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveMaxPool2d(2), nn.Conv2d(2, 2, 1)), torch.randn(1, 3, 9, 9))
+    traces = record(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveMaxPool2d(2), nn.Conv2d(2, 2, 1)), torch.randn(1, 3, 9, 9))
     with pytest.raises(ValueError, match="'1', a AdaptiveMaxPool2d, has no windows of one size"):
-        receptive_field(steps)
+        receptive_field(traces)

@@ -16,12 +16,16 @@ from hypothesis import strategies as st
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from viz_callbacks import DeconvolutionPictures, DeNetPictures, Probes
-from viz_callbacks.chain import NotAChainError, chain
-from viz_callbacks.deconvolution import convolution_layers, deconvolution, feature_maps, strongest_activation
-from viz_callbacks.denet import denet
-from viz_callbacks.reverse import REVERSES, Step, UnknownLayerError, named_layers, record, walk_back
-from viz_callbacks.strongest import Watch, strongest
+from viz_callbacks.callbacks import DeconvolutionPictures, DeNetPictures, Probes
+from viz_callbacks.engine.backward import BACKWARD_RULES, UnknownLayerError, backproject
+from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps
+from viz_callbacks.engine.forward import named_layers, record
+from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.engine.tracing import UntraceableError, trace_layers
+from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
+from viz_callbacks.methods.denet import denet
+from viz_callbacks.methods.top_activations import top_activation_pictures
+from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 
 class Does(nn.Module):
@@ -58,16 +62,16 @@ def test_torchvisions_networks_are_recorded_as_they_are(torchvisions: tuple[nn.M
     network, images = torchvisions
     modes = [module.training for module in network.modules()]
     random_state = torch.get_rng_state()
-    steps = record(network, images)
+    traces = record(network, images)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert [module.training for module in network.modules()] == modes
-    assert [step.name for step in steps[:2]] == ["features.0", "features.1"]
-    assert [step.name for step in steps if "." not in step.name] == ["avgpool", "flatten"]
-    assert steps[-1].name == "classifier.6"
+    assert [trace.name for trace in traces[:2]] == ["features.0", "features.1"]
+    assert [trace.name for trace in traces if "." not in trace.name] == ["avgpool", "flatten"]
+    assert traces[-1].name == "classifier.6"
     with torch.no_grad():
         expected = network.eval()(images)
     network.train()
-    assert torch.equal(steps[-1].output, expected)
+    assert torch.equal(traces[-1].output, expected)
 
 
 def test_layers_are_the_networks_own(torchvisions: tuple[nn.Module, Tensor]) -> None:
@@ -84,17 +88,17 @@ def test_deconvolution_of_every_convolution_layer_equals_captum(torchvisions: tu
     for layer in features:
         if isinstance(layer, nn.ReLU):
             layer.inplace = False  # Captum's hooks don't bear it
-    steps = record(network, images[:1])
+    traces = record(network, images[:1])
     layers = convolution_layers(network)
     assert len(layers) == sum(isinstance(layer, nn.Conv2d) for layer in features) > 4
     for layer in layers:
-        maps = feature_maps(steps, layer)
+        maps = feature_maps(traces, layer)
         k = int(maps[0].amax((1, 2)).argmax())
         value, place = maps[0, k].flatten().max(0)
         neuron = (k, int(place) // maps.shape[3], int(place) % maps.shape[3])
         captum = NeuronDeconvolution(features, features[int(layer.removeprefix("features.")) + 1])
         expected = (captum.attribute(images[:1], neuron) * value).detach()
-        found = deconvolution(steps, layer, partial(strongest_activation, k=k))
+        found = deconvolution(traces, layer, partial(strongest_activation, k=k))
         assert expected.abs().max() > 0
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
@@ -140,7 +144,7 @@ def test_callbacks_look_at_it(tmp_path: Path) -> None:
 
 def test_the_strongest_images_are_found_while_it_evaluates() -> None:
     network, images = Stem().eval(), torch.randn(6, 3, 43, 43)
-    with Watch(network, ["conv2"], keep=2) as watch, torch.no_grad():
+    with TopActivationHooks(network, ["conv2"], keep=2) as watch, torch.no_grad():
         watch.show(torch.arange(6))
         network(images)
     found = watch.found["conv2"].compute()
@@ -148,7 +152,7 @@ def test_the_strongest_images_are_found_while_it_evaluates() -> None:
     values, order = maps.amax((2, 3)).sort(dim=0, descending=True, stable=True)
     torch.testing.assert_close(found["values"], values[:2].T)
     assert torch.equal(found["images"], order[:2].T)
-    (picture,) = strongest(network, "conv2", [0], found, lambda numbers: images[list(numbers)])
+    (picture,) = top_activation_pictures(network, "conv2", [0], found, lambda numbers: images[list(numbers)])
     assert picture.images == found["images"][0].tolist()
 
 
@@ -189,13 +193,13 @@ def test_however_the_layers_are_wrapped_the_walk_is_that_of_an_nn_sequential(lay
     parts = {"features": grouped(layers, itertools.cycle(cuts)), "dense": dense}
     network = Does(lambda self, x: self.dense(torch.flatten(self.features(x), 1)), **parts)
     row, images = nn.Sequential(*layers, nn.Flatten(), dense), torch.randn(2, 4, 16, 16)
-    steps, expected = record(network, images), record(row, images)
-    for step, other in zip(steps, expected, strict=True):
-        assert type(step.layer) is type(other.layer)
-        assert torch.equal(step.output, other.output)
-    assert len({step.name for step in steps}) == len(steps)
+    traces, expected = record(network, images), record(row, images)
+    for trace, other in zip(traces, expected, strict=True):
+        assert type(trace.layer) is type(other.layer)
+        assert torch.equal(trace.output, other.output)
+    assert len({trace.name for trace in traces}) == len(traces)
     value = torch.randn(2, 3)
-    assert torch.equal(walk_back(steps, value), walk_back(expected, value))
+    assert torch.equal(backproject(traces, value), backproject(expected, value))
 
 
 FLATTENED: list[Callable[[Tensor], Tensor]] = [
@@ -216,10 +220,10 @@ def test_flattening_by_a_function_becomes_a_layer(flattened: Callable[[Tensor], 
         return self.dense(flattened(self.pool(x)))
 
     network, x = Does(run, pool=nn.AvgPool2d(2), dense=nn.Linear(12, 2)), torch.randn(5, 3, 4, 4)
-    steps = record(network, x)
-    assert [step.name for step in steps] == ["pool", "flatten", "dense"]
-    assert isinstance(steps[1].layer, nn.Flatten)
-    assert torch.equal(steps[1].output, flattened(steps[0].output))
+    traces = record(network, x)
+    assert [trace.name for trace in traces] == ["pool", "flatten", "dense"]
+    assert isinstance(traces[1].layer, nn.Flatten)
+    assert torch.equal(traces[1].output, flattened(traces[0].output))
 
 
 def test_the_batch_size_may_be_that_of_any_value() -> None:
@@ -228,7 +232,7 @@ def test_the_batch_size_may_be_that_of_any_value() -> None:
         torch._assert(channels * 1 == 3, "three channels")
         return self.pool(x).view(images, -1)
 
-    assert [name for name, _ in chain(Does(run, pool=nn.AvgPool2d(2)))] == ["pool", "flatten"]
+    assert [name for name, _ in trace_layers(Does(run, pool=nn.AvgPool2d(2)))] == ["pool", "flatten"]
 
 
 @pytest.mark.parametrize(
@@ -245,14 +249,14 @@ def test_the_batch_size_may_be_that_of_any_value() -> None:
     ],
 )
 def test_another_shape_is_refused(reshaped: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(NotAChainError, match=r"flatten|view.* on its input: make it a layer, nn.Flatten\(\)"):
-        chain(Does(lambda self, x: reshaped(x)))
+    with pytest.raises(UntraceableError, match=r"flatten|view.* on its input: make it a layer, nn.Flatten\(\)"):
+        trace_layers(Does(lambda self, x: reshaped(x)))
 
 
 def test_a_part_used_twice_comes_twice_under_names_of_its_own() -> None:
-    steps = record(Stem(), torch.randn(1, 3, 43, 43))
+    traces = record(Stem(), torch.randn(1, 3, 43, 43))
     names = ["conv1", "relu", "pool", "conv2", "relu_1", "pool_1", "flatten", "dropout", "fc1", "relu_2", "fc2"]
-    assert [step.name for step in steps] == names
+    assert [trace.name for trace in traces] == names
 
     def run(self: Does, x: Tensor) -> Tensor:
         return self.flatten(torch.flatten(self.relu_1(self.relu(self.relu(x))), 1))
@@ -271,7 +275,7 @@ def test_the_forward_is_that_of_evaluation_whatever_the_mode() -> None:
 
     network = Does(run, relu=nn.ReLU()).train()
     random_state = torch.get_rng_state()
-    assert chain(network) == [("relu", network.relu)]
+    assert trace_layers(network) == [("relu", network.relu)]
     assert network.training
     assert torch.equal(torch.get_rng_state(), random_state)
 
@@ -287,7 +291,7 @@ class WithOptions(nn.Module):
 
 
 def test_further_arguments_keep_their_defaults() -> None:
-    assert [name for name, _ in chain(WithOptions())] == ["tanh"]
+    assert [name for name, _ in trace_layers(WithOptions())] == ["tanh"]
 
 
 # --- A layer of one's own -----------------------------------------------------------------------------------------------------
@@ -296,19 +300,19 @@ def test_further_arguments_keep_their_defaults() -> None:
 def test_a_layer_of_torchs_is_registered_in_five_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of the README."""
 
-    def crop(step: Step, value: Tensor) -> Tensor:
-        left, _, top, _ = step.layer.padding
-        height, width = step.input.shape[2:]
+    def crop(trace: LayerTrace, value: Tensor) -> Tensor:
+        left, _, top, _ = trace.layer.padding
+        height, width = trace.input.shape[2:]
         return value[:, :, top : top + height, left : left + width]
 
     network = nn.Sequential(nn.ZeroPad2d((1, 2, 3, 4)), nn.Conv2d(3, 2, 3))
     images = torch.randn(2, 3, 6, 5, requires_grad=True)
-    steps = record(network, images)
-    value = torch.randn_like(steps[-1].output)
-    with pytest.raises(UnknownLayerError, match=r"'0', a ZeroPad2d. Add one: REVERSES\[ZeroPad2d\]"):
-        walk_back(steps, value)
-    monkeypatch.setitem(REVERSES, nn.ZeroPad2d, crop)
-    torch.testing.assert_close(walk_back(steps, value), torch.autograd.grad(network(images), images, value)[0])
+    traces = record(network, images)
+    value = torch.randn_like(traces[-1].output)
+    with pytest.raises(UnknownLayerError, match=r"'0', a ZeroPad2d. Add one: BACKWARD_RULES\[ZeroPad2d\]"):
+        backproject(traces, value)
+    monkeypatch.setitem(BACKWARD_RULES, nn.ZeroPad2d, crop)
+    torch.testing.assert_close(backproject(traces, value), torch.autograd.grad(network(images), images, value)[0])
 
 
 class Halves(nn.Module):
@@ -329,11 +333,11 @@ class HalvesOfAnotherName(Halves):
 def test_a_registered_type_stays_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Does(lambda self, x: self.block(x), block=Halves())
     assert [name for name, _ in named_layers(network)] == ["block.first", "block.second"]
-    monkeypatch.setitem(REVERSES, Halves, lambda step, value: F.interpolate(value, scale_factor=2))
+    monkeypatch.setitem(BACKWARD_RULES, Halves, lambda trace, value: F.interpolate(value, scale_factor=2))
     assert [name for name, _ in named_layers(network)] == ["block"]
     assert [name for name, _ in named_layers(nn.Sequential(nn.Tanh(), Halves(), HalvesOfAnotherName()))] == ["0", "1", "2"]
-    steps = record(network, torch.randn(1, 1, 4, 4))
-    assert torch.equal(walk_back(steps, torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 4, 4))
+    traces = record(network, torch.randn(1, 1, 4, 4))
+    assert torch.equal(backproject(traces, torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 4, 4))
 
 
 # --- Errors -------------------------------------------------------------------------------------------------------------------
@@ -398,29 +402,29 @@ def test_what_is_no_chain_is_named_with_the_remedy(run: Callable[[Does, Tensor],
 def test_a_part_that_is_no_chain_is_one_layer_that_cannot_be_walked_back(run, message) -> None:
     block = refused(run).train()
     network, images = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.ReLU(), block)), torch.randn(1, 3, 4, 4)
-    steps = record(network, images)
-    assert [step.name for step in steps] == ["0", "1.0", "1.1"]
-    assert torch.equal(steps[-1].output, network(images))
-    assert deconvolution(steps, "0").shape == images.shape, "what comes before it can be looked at"
+    traces = record(network, images)
+    assert [trace.name for trace in traces] == ["0", "1.0", "1.1"]
+    assert torch.equal(traces[-1].output, network(images))
+    assert deconvolution(traces, "0").shape == images.shape, "what comes before it can be looked at"
     with pytest.raises(
-        UnknownLayerError, match=rf"'1.1', a Does. Add one: REVERSES\[Does\] = .*The forward of a Does {message}"
+        UnknownLayerError, match=rf"'1.1', a Does. Add one: BACKWARD_RULES\[Does\] = .*The forward of a Does {message}"
     ):
-        walk_back(steps, steps[-1].output)
+        backproject(traces, traces[-1].output)
     with pytest.raises(
         ValueError, match=rf"no convolution layer '1.1.conv'; the network has 0. The forward of a Does {message}"
     ):
-        deconvolution(steps, "1.1.conv")
+        deconvolution(traces, "1.1.conv")
 
 
 def test_of_a_residual_network_the_stem_is_layers_and_each_block_is_one() -> None:
     network, images = torchvision.models.resnet18(weights=None, num_classes=3), torch.randn(1, 3, 40, 40)
-    steps = record(network, images)
+    traces = record(network, images)
     names = [f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2)]
-    assert [step.name for step in steps] == ["conv1", "bn1", "relu", "maxpool", *names, "avgpool", "flatten", "fc"]
-    assert torch.equal(steps[-1].output, network.eval()(images))
-    assert deconvolution(steps, "conv1").abs().max() > 0
+    assert [trace.name for trace in traces] == ["conv1", "bn1", "relu", "maxpool", *names, "avgpool", "flatten", "fc"]
+    assert torch.equal(traces[-1].output, network.eval()(images))
+    assert deconvolution(traces, "conv1").abs().max() > 0
     with pytest.raises(UnknownLayerError, match=r"'layer4.1', a BasicBlock.*its input goes into operator.add too"):
-        denet(steps, torch.tensor([1]))
+        denet(traces, torch.tensor([1]))
 
 
 def test_a_layer_without_parts_is_not_told_to_become_one() -> None:
@@ -429,7 +433,7 @@ def test_a_layer_without_parts_is_not_told_to_become_one() -> None:
             return 2 * x
 
     for layer in (Double(), nn.GELU()):
-        steps = record(nn.Sequential(layer), torch.randn(1, 1, 3, 4))
+        traces = record(nn.Sequential(layer), torch.randn(1, 1, 3, 4))
         with pytest.raises(UnknownLayerError) as problem:
-            walk_back(steps, steps[-1].output)
+            backproject(traces, traces[-1].output)
         assert str(problem.value).endswith("into one at its input.")

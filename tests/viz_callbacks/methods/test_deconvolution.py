@@ -5,17 +5,11 @@ import torch
 from captum.attr import NeuronDeconvolution
 from torch import Tensor, nn
 
-from viz_callbacks.deconvolution import (
-    convolution_layers,
-    deconvolution,
-    feature_maps,
-    one_map,
-    steps_to,
-    strongest_activation,
-    whole_layer,
-)
-from viz_callbacks.receptive_field import project_units, strongest_units
-from viz_callbacks.reverse import named_layers, record, walk_back
+from viz_callbacks.engine.backward import backproject
+from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps, trace_up_to
+from viz_callbacks.engine.forward import named_layers, record
+from viz_callbacks.methods.deconvolution import deconvolution, one_map, strongest_activation, whole_layer
+from viz_callbacks.methods.unit_projection import project_units, strongest_units
 
 
 def alexnet_like() -> nn.Sequential:
@@ -55,13 +49,13 @@ def assert_near(actual: Tensor, expected: Tensor) -> None:
 def test_a_single_activation_equals_captum(network: nn.Sequential, images: Tensor, layer: str) -> None:
     captum = NeuronDeconvolution(network, network[int(layer) + 1])
     for image in images:
-        steps = record(network, image[None])
-        maps = feature_maps(steps, layer)
+        traces = record(network, image[None])
+        maps = feature_maps(traces, layer)
         k = int(maps[0].amax((1, 2)).argmax())
         value, place = maps[0, k].flatten().max(0)
         neuron = (k, int(place) // maps.shape[3], int(place) % maps.shape[3])
         expected = captum.attribute(image[None], neuron) * value  # Captum starts from 1
-        assert_near(deconvolution(steps, layer, partial(strongest_activation, k=k)), expected.detach())
+        assert_near(deconvolution(traces, layer, partial(strongest_activation, k=k)), expected.detach())
 
 
 class RectifiedGradient(torch.autograd.Function):
@@ -86,11 +80,11 @@ def by_autograd(network: nn.Sequential, images: Tensor, layer: int, start: Tenso
 @pytest.mark.parametrize("layer", CONVOLUTIONS)
 @pytest.mark.parametrize("select", [whole_layer, partial(one_map, k=3), partial(strongest_activation, k=2)])
 def test_every_start_equals_autograd_with_other_rectifiers(network, images, layer, select) -> None:
-    steps = record(network, images)
-    projection = deconvolution(steps, layer, select)
+    traces = record(network, images)
+    projection = deconvolution(traces, layer, select)
     assert projection.shape == images.shape
     torch.testing.assert_close(
-        projection, by_autograd(network, images, int(layer), select(feature_maps(steps, layer))), rtol=1e-5, atol=1e-7
+        projection, by_autograd(network, images, int(layer), select(feature_maps(traces, layer))), rtol=1e-5, atol=1e-7
     )
 
 
@@ -108,13 +102,13 @@ def receptive_field(network: nn.Sequential, layer: int, place: int) -> tuple[int
 
 @pytest.mark.parametrize("layer", CONVOLUTIONS)
 def test_an_activation_projects_into_its_receptive_field_alone(network: nn.Sequential, images: Tensor, layer: str) -> None:
-    steps = record(network, images)
-    maps = feature_maps(steps, layer)
+    traces = record(network, images)
+    maps = feature_maps(traces, layer)
     checked = 0
     for row, column in [(0, 0), (maps.shape[2] // 2, maps.shape[3] // 3), (maps.shape[2] - 1, maps.shape[3] - 1)]:
         start = torch.zeros_like(maps)
         start[:, :, row, column] = 1.0
-        projection = deconvolution(steps, layer, lambda maps, start=start: start)
+        projection = deconvolution(traces, layer, lambda maps, start=start: start)
         (top, bottom), (left, right) = (receptive_field(network, int(layer), place) for place in (row, column))
         inside = torch.zeros_like(projection)
         inside[:, :, max(top, 0) : bottom + 1, max(left, 0) : right + 1] = 1
@@ -126,28 +120,28 @@ def test_an_activation_projects_into_its_receptive_field_alone(network: nn.Seque
 
 @pytest.mark.parametrize("layer", CONVOLUTIONS)
 def test_the_projection_is_homogeneous_in_its_start(network: nn.Sequential, images: Tensor, layer: str) -> None:
-    steps = record(network, images)
-    assert_near(deconvolution(steps, layer, lambda maps: 7 * maps), 7 * deconvolution(steps, layer))
+    traces = record(network, images)
+    assert_near(deconvolution(traces, layer, lambda maps: 7 * maps), 7 * deconvolution(traces, layer))
 
 
 def test_biases_take_no_part_on_the_way_back(network: nn.Sequential, images: Tensor) -> None:
-    steps = record(network, images)
-    before = deconvolution(steps, "10")
+    traces = record(network, images)
+    before = deconvolution(traces, "10")
     with torch.no_grad():
         for module in network:
             if isinstance(module, nn.Conv2d):
                 assert module.bias is not None
                 module.bias += 10
-    assert torch.equal(deconvolution(steps, "10"), before)
+    assert torch.equal(deconvolution(traces, "10"), before)
 
 
 def test_norms_have_no_part_on_the_way_back(network: nn.Sequential, images: Tensor) -> None:
     layers = [layer for _, layer in named_layers(network)]
     halving = nn.LocalResponseNorm(5, alpha=0.0, beta=0.25, k=16.0)
-    steps = record(nn.Sequential(*layers[:2], halving, *layers[2:]), images)
-    torch.testing.assert_close(steps[2].output, steps[2].input / 2)
-    without_norm = [*steps[:2], *steps[3:6]]
-    assert torch.equal(deconvolution(steps, "4"), walk_back(without_norm, feature_maps(steps, "4")))
+    traces = record(nn.Sequential(*layers[:2], halving, *layers[2:]), images)
+    torch.testing.assert_close(traces[2].output, traces[2].input / 2)
+    without_norm = [*traces[:2], *traces[3:6]]
+    assert torch.equal(deconvolution(traces, "4"), backproject(without_norm, feature_maps(traces, "4")))
 
 
 # --- Which maps ---------------------------------------------------------------------------------------------------------------
@@ -169,10 +163,10 @@ def test_norms_have_no_part_on_the_way_back(network: nn.Sequential, images: Tens
 )
 def test_feature_maps_are_those_after_the_activation(between: list[nn.Module], after_activation: bool) -> None:
     conv, images = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
-    steps = record(nn.Sequential(conv, nn.Sequential(*between)), images)
-    expected = steps[-1].output if after_activation else conv(images)
-    assert torch.equal(feature_maps(steps, "0"), expected)
-    assert deconvolution(steps, "0").shape == images.shape
+    traces = record(nn.Sequential(conv, nn.Sequential(*between)), images)
+    expected = traces[-1].output if after_activation else conv(images)
+    assert torch.equal(feature_maps(traces, "0"), expected)
+    assert deconvolution(traces, "0").shape == images.shape
 
 
 def test_a_pool_before_the_activation_works_too() -> None:
@@ -181,11 +175,11 @@ def test_a_pool_before_the_activation_works_too() -> None:
         nn.Conv2d(3, 6, 5, 2), nn.MaxPool2d(3, 2), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.MaxPool2d(2), nn.ReLU()
     ).eval()
     images = torch.randn(2, 3, 33, 33)
-    steps = record(network, images)
+    traces = record(network, images)
     x = images.clone().requires_grad_()
     maps = network[3](RectifiedGradient.apply(network[1](network[0](x))))
-    assert_near(deconvolution(steps, "3"), torch.autograd.grad(maps, x, maps.detach())[0])
-    assert_near(deconvolution(steps, "0"), torch.autograd.grad(network[0](x), x, feature_maps(steps, "0"))[0])
+    assert_near(deconvolution(traces, "3"), torch.autograd.grad(maps, x, maps.detach())[0])
+    assert_near(deconvolution(traces, "0"), torch.autograd.grad(network[0](x), x, feature_maps(traces, "0"))[0])
 
 
 def test_convolution_layers_by_name() -> None:
@@ -195,10 +189,10 @@ def test_convolution_layers_by_name() -> None:
 
 
 def test_a_name_that_is_no_convolution_layer_is_refused() -> None:
-    steps = record(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1)), torch.randn(1, 3, 4, 4))
+    traces = record(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1)), torch.randn(1, 3, 4, 4))
     for name in ("conv9", "1"):
         with pytest.raises(ValueError, match=rf"no convolution layer '{name}'; the network has 0, 2"):
-            deconvolution(steps, name)
+            deconvolution(traces, name)
 
 
 # --- Starts -------------------------------------------------------------------------------------------------------------------
@@ -237,23 +231,23 @@ def test_a_map_that_does_not_exist_is_refused(start) -> None:
 
 
 def test_starts_and_projections_work_in_inference_mode(network: nn.Sequential, images: Tensor) -> None:
-    steps = record(network, images)
+    traces = record(network, images)
     starts = [whole_layer, partial(one_map, k=1), partial(strongest_activation, k=1)]
-    expected = [deconvolution(steps, "6", select) for select in starts]
+    expected = [deconvolution(traces, "6", select) for select in starts]
     with torch.inference_mode():
-        steps = record(network, images)
-        assert all(torch.equal(deconvolution(steps, "6", s), e) for s, e in zip(starts, expected, strict=True))
+        traces = record(network, images)
+        assert all(torch.equal(deconvolution(traces, "6", s), e) for s, e in zip(starts, expected, strict=True))
 
 
 @pytest.mark.parametrize("layer", ["0", "6"])
 def test_bfloat16_shows_the_same_picture(network: nn.Sequential, images: Tensor, layer: str) -> None:
     expected = deconvolution(record(network, images), layer)
-    steps = record(network.to(torch.bfloat16), images.to(torch.bfloat16))
-    found = deconvolution(steps, layer)
+    traces = record(network.to(torch.bfloat16), images.to(torch.bfloat16))
+    found = deconvolution(traces, layer)
     assert found.dtype == torch.bfloat16
     assert float(torch.cosine_similarity(found.float().flatten(1), expected.flatten(1)).min()) > 0.98
-    units = strongest_units(feature_maps(steps, layer))
-    assert project_units(steps_to(steps, layer), units).dtype == torch.bfloat16
+    units = strongest_units(feature_maps(traces, layer))
+    assert project_units(trace_up_to(traces, layer), units).dtype == torch.bfloat16
 
 
 def test_a_batch_is_its_images_one_by_one(network: nn.Sequential, images: Tensor) -> None:

@@ -1,27 +1,28 @@
 import numpy as np
-import plain
 import pytest
 import torch
-from plain import Geometry
 from torch import Tensor, nn
 
-from viz_callbacks.denet import denet, denet_of_classes, one_hot, project_vector
-from viz_callbacks.reverse import record, walk_back
+from tests.viz_callbacks.engine import plain
+from tests.viz_callbacks.engine.plain import Geometry
+from viz_callbacks.engine.backward import backproject
+from viz_callbacks.engine.forward import record
+from viz_callbacks.methods.denet import denet, denet_of_classes, one_hot, project_vector
 
 
 def test_two_dense_layers_by_hand() -> None:
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     first.weight.data, first.bias.data = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0.5, -1.0])
     second.weight.data, second.bias.data = torch.tensor([[1.0, -1.0], [2.0, 1.0]]), torch.tensor([0.25, 2.0])
-    steps = record(nn.Sequential(nn.Flatten(), first, nn.ReLU(), second), torch.zeros(2, 1, 1, 2))
+    traces = record(nn.Sequential(nn.Flatten(), first, nn.ReLU(), second), torch.zeros(2, 1, 1, 2))
     # class 0: (1, 0) - (0.25, 2) = (0.75, -2); times W = (0.75 - 4, -0.75 - 2) = (-3.25, -2.75); rectified (0, 0);
     #          minus (0.5, -1) = (-0.5, 1); times W = (-0.5 + 3, -1 + 4) = (2.5, 3)
     # class 1: (0, 1) - (0.25, 2) = (-0.25, -1); times W = (-0.25 - 2, 0.25 - 1) = (-2.25, -0.75); rectified (0, 0): the same
-    assert denet(steps, torch.tensor([0, 1])).tolist() == [[[[2.5, 3.0]]], [[[2.5, 3.0]]]]
+    assert denet(traces, torch.tensor([0, 1])).tolist() == [[[[2.5, 3.0]]], [[[2.5, 3.0]]]]
     second.bias.data = torch.tensor([0.25, -1.0])
     # class 0: (0.75, 1) W = (0.75 + 2, -0.75 + 1) = (2.75, 0.25); minus bias (2.25, 1.25); W: (2.25 + 3.75, 4.5 + 5) = (6, 9.5)
     # class 1: (-0.25, 2) W = (-0.25 + 4, 0.25 + 2) = (3.75, 2.25); minus bias (3.25, 3.25); W: (3.25 + 9.75, 6.5 + 13)
-    assert denet(steps, torch.tensor([0, 1])).tolist() == [[[[6.0, 9.5]]], [[[13.0, 19.5]]]]
+    assert denet(traces, torch.tensor([0, 1])).tolist() == [[[[6.0, 9.5]]], [[[13.0, 19.5]]]]
 
 
 def small_network() -> nn.Sequential:
@@ -66,10 +67,10 @@ def plain_denet(
     value = value.reshape(pooled2.shape)
     value = plain.unpool(value, rectified2.shape, switches2)
     value = np.maximum(value, 0)
-    value = plain.transposed_filters(value, pooled1.shape, conv2[0], second)
+    value = plain.conv_transpose(value, pooled1.shape, conv2[0], second)
     value = plain.unpool(value, normed.shape, switches1)
     value = np.maximum(value, 0)
-    return plain.transposed_filters(value, images.shape, conv1[0], first)
+    return plain.conv_transpose(value, images.shape, conv1[0], first)
 
 
 @pytest.fixture
@@ -101,24 +102,24 @@ def test_each_option_equals_the_plain_version(
 
 
 def test_several_classes_of_the_same_images(network: nn.Sequential, images: Tensor) -> None:
-    steps = record(network, images)
-    pictures = denet_of_classes(steps, [3, 1])
+    traces = record(network, images)
+    pictures = denet_of_classes(traces, [3, 1])
     assert pictures.shape == (4, 2, *images.shape[1:])
-    torch.testing.assert_close(pictures[:, 1], denet(steps, torch.full((4,), 1)))
+    torch.testing.assert_close(pictures[:, 1], denet(traces, torch.full((4,), 1)))
 
 
 def test_a_vector_that_is_one_hot_is_a_class(network: nn.Sequential, images: Tensor) -> None:
-    steps = record(network, images)
+    traces = record(network, images)
     start = torch.eye(4, dtype=torch.float64)
-    torch.testing.assert_close(project_vector(steps, start), denet(steps, torch.arange(4)))
-    assert not torch.allclose(project_vector(steps, torch.rand(4, 4).double()), denet(steps, torch.arange(4)))
+    torch.testing.assert_close(project_vector(traces, start), denet(traces, torch.arange(4)))
+    assert not torch.allclose(project_vector(traces, torch.rand(4, 4).double()), denet(traces, torch.arange(4)))
 
 
 def test_it_is_not_homogeneous_where_dense_layers_have_biases(network: nn.Sequential, images: Tensor) -> None:
     def ratio() -> Tensor:
-        steps = record(network, images)
-        start = one_hot(steps[-1].output, torch.tensor([0, 1, 2, 3]))
-        once, twice = walk_back(steps, start), walk_back(steps, 2 * start)
+        traces = record(network, images)
+        start = one_hot(traces[-1].output, torch.tensor([0, 1, 2, 3]))
+        once, twice = backproject(traces, start), backproject(traces, 2 * start)
         return (twice - 2 * once).norm() / once.norm()
 
     assert ratio() > 0.1

@@ -14,17 +14,19 @@ from PIL import Image
 from torch import nn
 
 from configs import VizSettings
-from datamodules import ImageDataModule
-from lightning_modules import Classifier
-from looking import looks, probes_of
-from viz_callbacks import FilterPictures, Probes, figures, sheets
-from viz_callbacks.filters import dead_filters, first_filters, root_mean_squares
-from viz_callbacks.reverse import record
+from datamodules.datamodule import ImageDataModule
+from experiment.visualization import build_probes, visualization_callbacks
+from lightning_modules.classifier import Classifier
+from viz_callbacks.callbacks import FilterPictures, Probes
+from viz_callbacks.drawing import sheets
+from viz_callbacks.drawing.pixels import robust_range
+from viz_callbacks.engine.forward import record
+from viz_callbacks.methods.filters import dead_filters, first_filters, root_mean_squares
 
 
 @pytest.fixture
 def probes(shapes: ImageDataModule) -> Probes:
-    return probes_of(shapes, ["circle", "star"])
+    return build_probes(shapes, ["circle", "star"])
 
 
 def network_of(channels: int, filters: int) -> nn.Sequential:
@@ -93,12 +95,12 @@ def test_a_training_leaves_a_picture_of_the_filters_with_facts(
     assert entry["rms"] == pytest.approx(root_mean_squares(filters).tolist(), rel=1e-3)
     assert entry["filters"] == {"of": 6, "columns": 12, "height": 7, "width": 7}
     range_ = entry["ranges"]["one-scale"]
-    assert range_ == pytest.approx(figures.robust_range(filters))
+    assert range_ == pytest.approx(robust_range(filters))
     for words in ("6 filters of 7 x 7", "1 dead (on all probes)", f"white is {range_:.3g}", f"{max(entry['rms']):.3g}, ratio"):
         assert words in entry["caption"]
     expected = {
         "one-scale": shown(filters, range_),
-        "own-scales": np.concatenate([shown(each[None], figures.robust_range(each)) for each in filters]),
+        "own-scales": np.concatenate([shown(each[None], robust_range(each)) for each in filters]),
     }
     for name, pictures in expected.items():
         sprite = np.asarray(Image.open(tmp_path / entry["sprites"][name]))
@@ -132,8 +134,8 @@ def test_on_the_sheet_each_filter_is_at_its_place_and_the_dead_are_framed() -> N
 @pytest.mark.parametrize(("channels", "words"), [(1, "white is"), (2, "channel 1 of 2"), (4, "channels 1 to 3 of 4")])
 def test_other_numbers_of_channels_than_three(channels: int, words: str, probes: Probes, tmp_path: Path) -> None:
     network = network_of(channels, 3)
-    steps = record(network, torch.randn(2, channels, 9, 9))
-    (picture,) = FilterPictures(tmp_path, probes).pictures(steps, network, 1)
+    traces = record(network, torch.randn(2, channels, 9, 9))
+    (picture,) = FilterPictures(tmp_path, probes).pictures(traces, network, 1)
     assert words in picture.caption.splitlines()[-1]
     sprite = picture.sprites["one-scale"]
     is_grey = bool((sprite == sprite[..., :1]).all())
@@ -156,6 +158,8 @@ def test_one_that_dominates_is_seen_on_the_one_scale_and_the_others_on_their_own
 
 
 def test_a_run_looks_at_the_filters(shapes: ImageDataModule, probes: Probes, tmp_path: Path) -> None:
-    (found,) = [each for each in looks(VizSettings(), shapes, probes, tmp_path, 9) if isinstance(each, FilterPictures)]
+    (found,) = [
+        each for each in visualization_callbacks(VizSettings(), shapes, probes, tmp_path, 9) if isinstance(each, FilterPictures)
+    ]
     assert found.folder == tmp_path / "filters"
     assert found.every_n_epochs == 1

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from viz_callbacks.invariance import invariance, transformed
-from viz_callbacks.occlusion import occlusion
+from viz_callbacks.methods.invariance import invariance, transformed
+from viz_callbacks.methods.occlusion import occlusion
 
 
 def counting_network() -> nn.Sequential:

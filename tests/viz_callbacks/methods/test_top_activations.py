@@ -6,14 +6,16 @@ from functools import partial
 
 import pytest
 import torch
-from small_network import small_network
 from torch import Tensor, nn
 
-from lightning_modules.layers import pooled_first
-from viz_callbacks.deconvolution import deconvolution, feature_maps, layers_to, steps_to, strongest_activation
-from viz_callbacks.receptive_field import receptive_field
-from viz_callbacks.reverse import named_layers, record
-from viz_callbacks.strongest import Strongest, Watch, strongest
+from lightning_modules.networks.layers import pool_before_relu
+from tests.small_network import small_network
+from viz_callbacks.engine.feature_maps import feature_maps, layers_up_to, trace_up_to
+from viz_callbacks.engine.forward import named_layers, record
+from viz_callbacks.engine.receptive_field import receptive_field
+from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
+from viz_callbacks.methods.top_activations import MapTopActivations, top_activation_pictures
+from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 LAYERS = ["conv1", "conv2"]
 
@@ -23,14 +25,14 @@ def images() -> Tensor:
     return torch.randn(30, 3, 67, 67, generator=torch.Generator().manual_seed(0))
 
 
-def watched(network: nn.Sequential, images: Tensor, batch: int = 7) -> Watch:
+def watched(network: nn.Sequential, images: Tensor, batch: int = 7) -> TopActivationHooks:
     """All images but the last batch's, which isn't watched, in the order of training's forward pass."""
     numbers = torch.arange(len(images)) + 100
-    with Watch(network, LAYERS, keep=4) as watch, torch.no_grad():
+    with TopActivationHooks(network, LAYERS, keep=4) as watch, torch.no_grad():
         for start in range(0, len(images), batch):
             last = start + batch >= len(images)
             watch.show(None if last else numbers[start : start + batch])
-            pooled_first(network.eval())(images[start : start + batch])
+            pool_before_relu(network.eval())(images[start : start + batch])
     return watch
 
 
@@ -59,7 +61,7 @@ def test_pictures_are_those_of_the_strongest_activations_one_by_one(layer: str, 
     def load(numbers: Sequence[int]) -> Tensor:
         return images[[number - 100 for number in numbers]]
 
-    made = list(strongest(network, layer, [3, 1], found, load, batch=batch))
+    made = list(top_activation_pictures(network, layer, [3, 1], found, load, batch=batch))
     assert [each.map for each in made] == [3, 1]
     for each in made:
         assert each.values == sorted(each.values, reverse=True)
@@ -67,13 +69,13 @@ def test_pictures_are_those_of_the_strongest_activations_one_by_one(layer: str, 
             assert_shows(network, layer, images[number - 100], each, place)
 
 
-def assert_shows(network: nn.Sequential, layer: str, image: Tensor, found: Strongest, place: int) -> None:
+def assert_shows(network: nn.Sequential, layer: str, image: Tensor, found: MapTopActivations, place: int) -> None:
     """The patch is cut from the image where the projection, pasted back, is the whole projection."""
-    steps = record(network, image[None])
-    whole = deconvolution(steps, layer, partial(strongest_activation, k=found.map))[0]
-    maps = feature_maps(steps, layer)[0, found.map]
+    traces = record(network, image[None])
+    whole = deconvolution(traces, layer, partial(strongest_activation, k=found.map))[0]
+    maps = feature_maps(traces, layer)[0, found.map]
     row, column = divmod(int(maps.argmax()), maps.shape[1])
-    top, left, bottom, right = receptive_field(steps_to(steps, layer)).box(row, column)
+    top, left, bottom, right = receptive_field(trace_up_to(traces, layer)).box(row, column)
     for r in range(max(0, top), min(67, bottom), 5):
         for c in range(max(0, left), min(67, right), 5):
             assert torch.equal(found.patches[place, :, r - top, c - left], image[:, r, c])
@@ -82,10 +84,12 @@ def assert_shows(network: nn.Sequential, layer: str, image: Tensor, found: Stron
 
 def test_a_map_with_fewer_images_shows_what_there_is() -> None:
     network, images = small_network(), torch.randn(2, 3, 67, 67)
-    with Watch(network, ["conv2"], keep=9) as watch, torch.no_grad():
+    with TopActivationHooks(network, ["conv2"], keep=9) as watch, torch.no_grad():
         watch.show(torch.tensor([0, 1]))
         network.eval()(images)
-    (found,) = strongest(network, "conv2", [0], watch.found["conv2"].compute(), lambda numbers: images[list(numbers)])
+    (found,) = top_activation_pictures(
+        network, "conv2", [0], watch.found["conv2"].compute(), lambda numbers: images[list(numbers)]
+    )
     assert len(found.patches) == len(found.values) == 2
 
 
@@ -93,7 +97,7 @@ def test_a_batch_norm_before_the_activation_is_watched_at_its_output() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2)).eval()
     nn.init.normal_(network[1].weight)
     images = torch.randn(5, 3, 12, 12)
-    with Watch(network, ["0"]) as watch, torch.no_grad():
+    with TopActivationHooks(network, ["0"]) as watch, torch.no_grad():
         watch.show(torch.arange(5))
         network(images)
     maps = feature_maps(record(network, images), "0")
@@ -105,13 +109,13 @@ def test_the_layers_to_a_layers_maps_are_recorded_as_in_the_whole_network(images
     features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), relu, nn.Conv2d(4, 5, 3), relu, nn.Conv2d(5, 6, 3))
     network = nn.Sequential(OrderedDict(features=features, pool=nn.MaxPool2d(2), flatten=nn.Flatten()))
     for layer, last in [("features.0", "features.2"), ("features.3", "features.4"), ("features.5", "features.5")]:
-        below = layers_to(network, layer)
+        below = layers_up_to(network, layer)
         assert [name for name, _ in named_layers(below)][-1] == last
-        expected = steps_to(record(network, images[:2]), layer)
-        assert [step.name for step in record(below, images[:2])] == [step.name for step in expected]
+        expected = trace_up_to(record(network, images[:2]), layer)
+        assert [trace.name for trace in record(below, images[:2])] == [trace.name for trace in expected]
         assert torch.equal(record(below, images[:2])[-1].output, expected[-1].output)
 
 
 def test_an_unknown_layer_is_named() -> None:
     with pytest.raises(ValueError, match="There is no layer 'conv9'"):
-        Watch(small_network(), ["conv9"])
+        TopActivationHooks(small_network(), ["conv9"])

@@ -7,31 +7,31 @@ import pytest
 import torch
 from torch import Tensor
 
-from viz_callbacks.measures import (
+from viz_callbacks.metrics.measures import (
     AreaInside,
-    Change,
+    CosineDistance,
     DeadMaps,
     Deletion,
-    Detail,
-    EnergyInside,
+    EdgeCorrelation,
+    EnergyPointingGame,
     Insertion,
-    Likeness,
-    PerImage,
-    Pointing,
+    PairwiseCosine,
+    PerImageMetric,
+    PointingGame,
     RankCorrelation,
+    dilate,
     edge_strength,
-    grown,
 )
 
 
 def left_half() -> Tensor:
-    outlines = torch.zeros(2, 4, 6, dtype=torch.bool)
-    outlines[:, :, :3] = True
-    return outlines
+    masks = torch.zeros(2, 4, 6, dtype=torch.bool)
+    masks[:, :, :3] = True
+    return masks
 
 
 def test_the_mean_its_error_and_images_without_a_value() -> None:
-    class Given(PerImage):
+    class Given(PerImageMetric):
         def update(self, values: Tensor) -> None:
             self.add(values)
 
@@ -50,42 +50,42 @@ def test_energy_and_area_inside_an_outline() -> None:
     projections = torch.zeros(2, 3, 4, 6)
     projections[0, 0, 1, 1], projections[0, 2, 1, 4] = -3, 1  # energy 9 inside, 1 outside
     projections[1, 1, 2, 5] = 2
-    inside, area = EnergyInside(), AreaInside()
+    inside, area = EnergyPointingGame(), AreaInside()
     for measure in (inside, area):
         measure.update(projections, left_half())
     assert inside.compute() == pytest.approx((9 / 10 + 0) / 2)
     assert area.compute() == 0.5
-    assert float(EnergyInside()(100 * projections, left_half())) == pytest.approx(0.45), "brightness doesn't matter"
+    assert float(EnergyPointingGame()(100 * projections, left_half())) == pytest.approx(0.45), "brightness doesn't matter"
 
 
 def test_what_shows_nothing_has_no_value() -> None:
     projections = torch.zeros(2, 3, 4, 6)
     projections[0, 0, 0, 0] = 1
-    for measure, value in ((EnergyInside(), 1), (AreaInside(), 0.5), (Pointing(), 1)):
+    for measure, value in ((EnergyPointingGame(), 1), (AreaInside(), 0.5), (PointingGame(), 1)):
         measure.update(projections, left_half())
         assert measure.compute() == value
         assert len(measure._known()) == 1
 
 
 def test_energy_spread_evenly_is_at_chance() -> None:
-    projections, outlines = torch.ones(1, 3, 40, 40), torch.rand(1, 40, 40) < 0.3
-    measures = [measure(projections, outlines) for measure in (EnergyInside(), AreaInside())]
+    projections, masks = torch.ones(1, 3, 40, 40), torch.rand(1, 40, 40) < 0.3
+    measures = [measure(projections, masks) for measure in (EnergyPointingGame(), AreaInside())]
     assert measures[0] == pytest.approx(float(measures[1]))
 
 
 def test_pointing_counts_hits_within_the_tolerance() -> None:
     projections = torch.zeros(2, 1, 4, 6)
     projections[0, 0, 2, 2], projections[1, 0, 2, 4] = 1, -1  # inside, and two columns outside
-    assert Pointing()(projections, left_half()) == 0.5
-    assert Pointing(tolerance=1)(projections, left_half()) == 0.5
-    assert Pointing(tolerance=2)(projections, left_half()) == 1
+    assert PointingGame()(projections, left_half()) == 0.5
+    assert PointingGame(tolerance=1)(projections, left_half()) == 0.5
+    assert PointingGame(tolerance=2)(projections, left_half()) == 1
 
 
 def test_grown_outlines_against_plain_distances() -> None:
     torch.manual_seed(0)
-    outlines = torch.rand(2, 9, 11) < 0.05
+    masks = torch.rand(2, 9, 11) < 0.05
     rows, columns = np.indices((9, 11))
-    for image, wide in zip(outlines.numpy(), grown(outlines, 2).numpy(), strict=True):
+    for image, wide in zip(masks.numpy(), dilate(masks, 2).numpy(), strict=True):
         expected = np.zeros((9, 11), dtype=bool)
         for row, column in np.argwhere(image):
             expected |= (abs(rows - row) <= 2) & (abs(columns - column) <= 2)
@@ -95,27 +95,27 @@ def test_grown_outlines_against_plain_distances() -> None:
 def test_likeness_is_the_mean_cosine_of_all_pairs() -> None:
     one, other = torch.randn(2, 3, 5, 5).double()
     same = torch.stack([one, 3 * one, one])[None]
-    assert float(Likeness()(same)) == pytest.approx(1)
+    assert float(PairwiseCosine()(same)) == pytest.approx(1)
     three = torch.stack([one, -one, other])[None]
     cosine = float((one * other).sum() / one.norm() / other.norm())
-    assert float(Likeness()(three)) == pytest.approx((-1 + cosine - cosine) / 3, abs=1e-6)
-    assert Likeness()(torch.stack([one, torch.zeros_like(one)])[None]).isnan()
+    assert float(PairwiseCosine()(three)) == pytest.approx((-1 + cosine - cosine) / 3, abs=1e-6)
+    assert PairwiseCosine()(torch.stack([one, torch.zeros_like(one)])[None]).isnan()
 
 
 def test_change_is_0_for_the_same_1_for_unrelated_2_for_opposite() -> None:
     before = torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 0]]).view(4, 1, 1, 2)
     now = torch.tensor([[7.0, 0], [0, 2], [-1, 0], [1, 0]]).view(4, 1, 1, 2)
-    measure = Change()
+    measure = CosineDistance()
     measure.update(before, now)
     assert measure.values[0][:3].tolist() == [0, 1, 2]
     assert measure.compute() == 1
 
 
 def test_an_outline_that_is_not_known_has_no_value() -> None:
-    projections, outlines = torch.ones(2, 3, 4, 6), left_half()
-    outlines[1] = False
-    for measure in (EnergyInside(), AreaInside(), Pointing()):
-        measure.update(projections, outlines)
+    projections, masks = torch.ones(2, 3, 4, 6), left_half()
+    masks[1] = False
+    for measure in (EnergyPointingGame(), AreaInside(), PointingGame()):
+        measure.update(projections, masks)
         assert measure.values[0].isnan().tolist() == [False, True]
 
 
@@ -128,14 +128,14 @@ def test_edge_strength_of_a_slope_is_its_steepness() -> None:
 def test_detail_is_1_for_the_image_and_falls_with_blur_shift_and_noise() -> None:
     torch.manual_seed(0)
     images = torch.rand(20, 3, 10, 10).repeat_interleave(6, 2).repeat_interleave(6, 3)  # squares of even colour
-    assert float(Detail()(-5 * images + 2, images)) == pytest.approx(1)
-    shifted = [float(Detail()(images.roll(step, 3), images)) for step in (0, 1, 3)]
+    assert float(EdgeCorrelation()(-5 * images + 2, images)) == pytest.approx(1)
+    shifted = [float(EdgeCorrelation()(images.roll(shift, 3), images)) for shift in (0, 1, 3)]
     assert shifted[0] > 0.99
     assert shifted[0] > shifted[1] + 0.2
-    assert abs(float(Detail()(torch.randn(20, 3, 60, 60), images))) < 0.03
-    noisy = [float(Detail()(images + amount * torch.randn(20, 3, 60, 60), images)) for amount in (0.1, 0.3, 1)]
+    assert abs(float(EdgeCorrelation()(torch.randn(20, 3, 60, 60), images))) < 0.03
+    noisy = [float(EdgeCorrelation()(images + amount * torch.randn(20, 3, 60, 60), images)) for amount in (0.1, 0.3, 1)]
     assert noisy == sorted(noisy, reverse=True)
-    assert Detail()(torch.ones(1, 3, 60, 60), images[:1]).isnan()
+    assert EdgeCorrelation()(torch.ones(1, 3, 60, 60), images[:1]).isnan()
 
 
 def test_rank_correlation_and_areas_are_means_over_images() -> None:

@@ -9,19 +9,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning import Trainer
-from small_network import small_network
 from torch import Tensor, nn
 
-from datamodules import ImageDataModule
-from lightning_modules import Classifier
-from looking import probes_of
-from viz_callbacks import LogNumbers
-from viz_callbacks.deconvolution import deconvolution
-from viz_callbacks.denet import denet
-from viz_callbacks.gradient import gradient
-from viz_callbacks.measures import Change, Detail, EnergyInside, Likeness
-from viz_callbacks.numbers import ProjectionNumbers
-from viz_callbacks.reverse import record
+from datamodules.datamodule import ImageDataModule
+from experiment.visualization import build_probes
+from lightning_modules.classifier import Classifier
+from tests.small_network import small_network
+from viz_callbacks.callbacks import ProjectionMetricsLogger
+from viz_callbacks.engine.forward import record
+from viz_callbacks.methods.deconvolution import deconvolution
+from viz_callbacks.methods.denet import denet
+from viz_callbacks.methods.gradient import gradient
+from viz_callbacks.metrics.measures import CosineDistance, EdgeCorrelation, EnergyPointingGame, PairwiseCosine
+from viz_callbacks.metrics.projection_metrics import ProjectionMetrics
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -29,31 +29,31 @@ Batch = tuple[Tensor, Tensor, Tensor]
 @pytest.fixture
 def batch(shapes: ImageDataModule) -> Batch:
     found = shapes.probes([])
-    return shapes.normalise(found.images), found.targets, found.outlines
+    return shapes.normalise(found.images), found.targets, found.masks
 
 
 def measured(network: nn.Sequential, batch: Batch, size: int = 8, **more: Any) -> dict[str, float]:
-    numbers = ProjectionNumbers(network, curve_steps=3, **more)
+    numbers = ProjectionMetrics(network, curve_steps=3, **more)
     with torch.inference_mode():
-        for images, targets, outlines in zip(*(each.split(size) for each in batch), strict=True):
-            steps = record(network, images)
-            numbers.control(steps, targets, numbers.project(steps, targets, outlines))
+        for images, targets, masks in zip(*(each.split(size) for each in batch), strict=True):
+            traces = record(network, images)
+            numbers.control(traces, targets, numbers.project(traces, targets, masks))
     return numbers.compute()
 
 
 def test_names_say_what_is_measured(batch: Batch) -> None:
     network = small_network()
     found = measured(network, batch)
-    images, targets, outlines = batch
-    steps = record(network, images)
-    assert found["detail/conv2"] == pytest.approx(float(Detail()(deconvolution(steps, "conv2"), images)), rel=1e-4)
-    assert found["inside/denet"] == pytest.approx(float(EnergyInside()(denet(steps, targets), outlines)), rel=1e-4)
+    images, targets, masks = batch
+    traces = record(network, images)
+    assert found["detail/conv2"] == pytest.approx(float(EdgeCorrelation()(deconvolution(traces, "conv2"), images)), rel=1e-4)
+    assert found["inside/denet"] == pytest.approx(float(EnergyPointingGame()(denet(traces, targets), masks)), rel=1e-4)
     assert found["inside/gradient"] == pytest.approx(
-        float(EnergyInside()(gradient(network, images, targets), outlines)), rel=1e-4
+        float(EnergyPointingGame()(gradient(network, images, targets), masks)), rel=1e-4
     )
-    assert found["inside/chance"] == pytest.approx(float(outlines.float().mean()), rel=1e-4)
-    classes = [denet(steps, (targets + shift) % 8) for shift in (0, 2, 5)]  # evenly spaced over 8 classes
-    assert found["likeness/denet"] == pytest.approx(float(Likeness()(torch.stack(classes, 1))), rel=1e-4)
+    assert found["inside/chance"] == pytest.approx(float(masks.float().mean()), rel=1e-4)
+    classes = [denet(traces, (targets + shift) % 8) for shift in (0, 2, 5)]  # evenly spaced over 8 classes
+    assert found["likeness/denet"] == pytest.approx(float(PairwiseCosine()(torch.stack(classes, 1))), rel=1e-4)
     assert {name.split("/")[1] for name in found if name.startswith("grid")} == {"conv1", "conv2", "denet", "gradient"}
 
 
@@ -61,13 +61,13 @@ def test_other_readings_of_denet_are_measured_beside_it(batch: Batch) -> None:
     network = small_network()
     images, targets, _ = batch
     without_bias = partial(denet, subtract_bias=False)
-    found = measured(network, batch, readings={"without_bias": without_bias})
-    steps = record(network, images)
+    found = measured(network, batch, denet_variants={"without_bias": without_bias})
+    traces = record(network, images)
     assert found["detail/without_bias"] == pytest.approx(
-        float(Detail()(without_bias(steps, targets), images)), rel=1e-4, abs=1e-6
+        float(EdgeCorrelation()(without_bias(traces, targets), images)), rel=1e-4, abs=1e-6
     )
-    classes = [without_bias(steps, (targets + shift) % 8) for shift in (0, 2, 5)]
-    assert found["likeness/without_bias"] == pytest.approx(float(Likeness()(torch.stack(classes, 1))), rel=1e-4)
+    classes = [without_bias(traces, (targets + shift) % 8) for shift in (0, 2, 5)]
+    assert found["likeness/without_bias"] == pytest.approx(float(PairwiseCosine()(torch.stack(classes, 1))), rel=1e-4)
     plain = measured(network, batch)
     assert {name: found[name] for name in plain} == plain
 
@@ -109,28 +109,28 @@ def test_the_gradient_is_that_of_autograd_also_in_inference_mode(batch: Batch) -
 def test_every_epoch_has_its_numbers_and_the_change_since_the_last(
     shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer]
 ) -> None:
-    probes = probes_of(shapes, [])
-    trainer = make_trainer(2, [LogNumbers(probes)])
+    probes = build_probes(shapes, [])
+    trainer = make_trainer(2, [ProjectionMetricsLogger(probes)])
     trainer.fit(classifier, shapes)
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert found["seconds/numbers"] > 0
     assert 0 <= found["dead/conv2"] <= 12
     assert 0 < found["change/denet"] < 2
     assert all(math.isfinite(value) for value in found.values())
-    steps = record(classifier.network, probes.images)
-    now = deconvolution(steps, "conv1")
-    assert found["detail/conv1"] == pytest.approx(float(Detail()(now, probes.images)), rel=1e-3)
-    state = LogNumbers(probes)
+    traces = record(classifier.network, probes.images)
+    now = deconvolution(traces, "conv1")
+    assert found["detail/conv1"] == pytest.approx(float(EdgeCorrelation()(now, probes.images)), rel=1e-3)
+    state = ProjectionMetricsLogger(probes)
     state.load_state_dict({"before": {"conv1": now}})
-    assert float(Change()(state.before["conv1"], now)) == pytest.approx(0, abs=1e-5)
+    assert float(CosineDistance()(state.before["conv1"], now)) == pytest.approx(0, abs=1e-5)
 
 
 def test_without_outlines_nothing_is_said_of_what_is_inside(
     shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer]
 ) -> None:
-    found = probes_of(shapes, ["circle"])
+    found = build_probes(shapes, ["circle"])
     probes = type(found)(found.names, found.images, found.pictures, found.targets, found.class_names, found.notes)
-    trainer = make_trainer(1, [LogNumbers(probes)])
+    trainer = make_trainer(1, [ProjectionMetricsLogger(probes)])
     trainer.fit(classifier, shapes)
     assert not any(name.startswith(("inside", "pointing")) for name in trainer.callback_metrics)
     assert "deletion/denet" in trainer.callback_metrics

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from viz_callbacks.top_activations import TopActivations
+from viz_callbacks.metrics.top_activations import TopActivations
 
 
 def brute_force(maps: Tensor, numbers: Tensor, keep: int) -> list[list[tuple[float, int, int, int]]]:

@@ -1,0 +1,1 @@
+"""All that only Caltech-101 needs."""

@@ -1,0 +1,1 @@
+"""One run: its five steps, what it keeps and where it computes."""

@@ -1,0 +1,28 @@
+"""Stop a training whose loss leaves all bounds, in all its processes at once."""
+
+import math
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class DivergedError(RuntimeError):
+    """Training was stopped since its loss was not finite or far above that of guessing."""
+
+
+class StopOnDivergence(Callback):
+    """Raises DivergedError once a batch's loss is not finite or above ``times`` the loss of guessing, log(num_classes).
+
+    The loss is the mean over all processes, so that they all stop at once; none is left waiting for another.
+    """
+
+    def __init__(self, num_classes: int, times: float = 10.0) -> None:
+        self.largest = times * math.log(num_classes)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Raise DivergedError where the loss says so."""
+        loss = float(trainer.strategy.reduce(outputs["loss"].clone(), reduce_op="mean"))
+        if not loss <= self.largest:
+            raise DivergedError(f"loss {loss:.3g} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}")

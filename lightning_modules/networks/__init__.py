@@ -1,0 +1,1 @@
+"""The networks, as lists of named layers."""

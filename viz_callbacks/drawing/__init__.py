@@ -1,0 +1,1 @@
+"""Tensors to pixels, pixels to sheets."""

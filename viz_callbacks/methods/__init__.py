@@ -1,0 +1,1 @@
+"""The methods: what is projected or asked, as plain functions over tensors."""

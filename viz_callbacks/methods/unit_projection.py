@@ -1,0 +1,176 @@
+"""Projections of single activations, each walked back inside its receptive field.
+
+The projection of a single activation is 0 outside of its field, so it's enough to walk back a window that grows by the same
+rule as the field: the same picture as ``deconvolution`` with ``strongest_activation``, and much less work. Places of a window
+that lie outside of a layer's maps don't exist; they are kept at 0.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from viz_callbacks.engine.backward import FEW_CHANNELS, backproject, conv_padding, rule_for, subpixel_conv_transpose
+from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.engine.receptive_field import POINTWISE, ReceptiveField, Window, receptive_field, window_of
+
+MEMORY_LIMIT = 1 << 30  # bytes
+
+Places = tuple[Tensor, Tensor]  # the first row and the first column of each window, (B,) of int64
+
+
+@dataclass(frozen=True)
+class Units:
+    """Single units of one layer: for each its image, map, row and column, all (B,) of int64 on the device of the maps."""
+
+    images: Tensor
+    maps: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, start: int, stop: int) -> "Units":
+        """Some of them."""
+        return Units(*(each[start:stop] for each in (self.images, self.maps, self.rows, self.columns)))
+
+    def to(self, device: torch.device) -> "Units":
+        """The same on another device."""
+        return Units(*(each.to(device) for each in (self.images, self.maps, self.rows, self.columns)))
+
+
+def strongest_units(maps: Tensor) -> Units:
+    """The strongest unit of each map in each image, image by image: N x C of them, for maps (N, C, H, W).
+
+    Of equally strong ones it's the first in row-major order.
+    """
+    images, channels, _, width = maps.shape
+    places = maps.flatten(2).argmax(2).flatten()
+    return Units(
+        torch.arange(images, device=maps.device).repeat_interleave(channels),
+        torch.arange(channels, device=maps.device).repeat(images),
+        places // width,
+        places % width,
+    )
+
+
+def project_units(traces: Sequence[LayerTrace], units: Units, memory_limit: int = MEMORY_LIMIT) -> Tensor:
+    """Project single activations, each inside its receptive field: (B, 3, h, w) for B units and fields of h x w pixels.
+
+    ``traces`` end at the units' layer (``trace_up_to``). ``receptive_field(traces).box`` says where in the image each picture lies;
+    what lies outside of the image is 0. Units go together in batches whose largest tensors need at most ``memory_limit``
+    bytes. Zeiler and Fergus, ECCV 2014, section 2.1. Raises ValueError as ``window_of`` does.
+    """
+    field = receptive_field(traces)
+    size = _batch_size(traces, memory_limit)
+    windowed = all(isinstance(trace.layer, (nn.Conv2d, nn.MaxPool2d, *POINTWISE)) for trace in traces)
+    project = _project_windows if windowed else _project_whole
+    with torch.no_grad(), torch.autocast(traces[-1].output.device.type, enabled=False):
+        parts = [project(traces, units.part(start, start + size), field) for start in range(0, len(units), size)]
+    return torch.cat(parts) if parts else traces[0].input.new_zeros(0, traces[0].input.shape[1], *field.size)
+
+
+def _batch_size(traces: Sequence[LayerTrace], memory_limit: int) -> int:
+    """How many units fit, by the largest window and three tensors of its size."""
+    largest, size = 1, [1, 1]
+    for trace in reversed(traces):
+        window = window_of(trace)
+        size = [(size[axis] - 1) * window.stride[axis] + window.kernel[axis] for axis in range(2)]
+        largest = max(largest, trace.input.shape[1] * size[0] * size[1])
+    return max(1, memory_limit // (3 * largest * traces[0].input.element_size()))
+
+
+def _project_windows(traces: Sequence[LayerTrace], units: Units, field: ReceptiveField) -> Tensor:
+    strengths = traces[-1].output[units.images, units.maps, units.rows, units.columns]
+    value = strengths.new_zeros(len(units), traces[-1].output.shape[1], 1, 1)
+    value[torch.arange(len(units)), units.maps, 0, 0] = strengths
+    places = (units.rows, units.columns)
+    for trace in reversed(traces):
+        value, places = _window_back(trace, value, units.images, places)
+    return value
+
+
+def _window_back(trace: LayerTrace, value: Tensor, images: Tensor, places: Places) -> tuple[Tensor, Places]:
+    """One trace back: windows (B, C, h, w), first row and column at ``places``, to those at the input and their places."""
+    layer = trace.layer
+    if isinstance(layer, POINTWISE):
+        return rule_for(trace)(trace, value), places
+    window = window_of(trace)
+    below = (places[0] * window.stride[0] - window.padding[0], places[1] * window.stride[1] - window.padding[1])
+    if isinstance(layer, nn.Conv2d):
+        back = _transposed(layer, value)
+        padded = any(before or after for before, after in conv_padding(layer))
+        return _only_inside(back, below, trace.input.shape[2:]) if padded else back, below
+    return _unpool_windows(trace, value, window, images, places), below
+
+
+def _transposed(layer: nn.Conv2d, value: Tensor) -> Tensor:
+    """Convolve with the transposed filters, without bias and padding, in whichever of three equal ways is fastest."""
+    if layer.groups > 1 or layer.dilation != (1, 1):
+        return F.conv_transpose2d(value, layer.weight, None, layer.stride, 0, 0, layer.groups, layer.dilation)
+    if value.shape[2:] == (1, 1):  # a single place: a sum of filters
+        return (value.flatten(1) @ layer.weight.flatten(1)).view(-1, *layer.weight.shape[1:])
+    if layer.in_channels < FEW_CHANNELS:
+        return subpixel_conv_transpose(layer, value)
+    return F.conv_transpose2d(value, layer.weight, None, layer.stride)
+
+
+def _only_inside(value: Tensor, places: Places, shape: Sequence[int]) -> Tensor:
+    """Set to 0, in place, what lies outside of the maps."""
+    rows, columns = _span(places[0], value.shape[2]), _span(places[1], value.shape[3])
+    rows_inside, columns_inside = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
+    return value.mul_(rows_inside[:, None, :, None] & columns_inside[:, None, None, :])
+
+
+def _span(first: Tensor, length: int) -> Tensor:
+    """The rows, or columns, of windows that begin at these: (B,) to (B, length)."""
+    return first[:, None] + torch.arange(length, device=first.device)
+
+
+def _unpool_windows(trace: LayerTrace, value: Tensor, window: Window, images: Tensor, places: Places) -> Tensor:
+    """Put each value of the windows where its maximum came from. Values outside of the maps are 0 and may go anywhere."""
+    maps, height, width = value.shape[1:]
+    size = [(height - 1) * window.stride[0] + window.kernel[0], (width - 1) * window.stride[1] + window.kernel[1]]
+    rows = _span(places[0], height).clamp(0, trace.output.shape[2] - 1)
+    columns = _span(places[1], width).clamp(0, trace.output.shape[3] - 1)
+    all_maps = torch.arange(maps, device=value.device)[:, None, None]
+    place = _places_in_windows(trace, window, size[1])[
+        images[:, None, None, None], all_maps, rows[:, None, :, None], columns[:, None, None, :]
+    ]
+    first_rows = torch.arange(height, device=value.device) * window.stride[0]
+    place += first_rows[:, None] * size[1] + torch.arange(width, device=value.device) * window.stride[1]
+    back = value.new_zeros(len(value), maps, size[0] * size[1])
+    return back.scatter_add_(2, place.flatten(2), value.flatten(2)).view(len(value), maps, *size)
+
+
+def _places_in_windows(trace: LayerTrace, window: Window, row_length: int) -> Tensor:
+    """Where each maximum lay within its own pooling window, as a place in rows of this length; shaped like the switches."""
+    assert trace.switches is not None
+    first_row, first_column = (
+        torch.arange(length, device=trace.switches.device) * stride - padding
+        for length, stride, padding in zip(trace.output.shape[2:], window.stride, window.padding, strict=True)
+    )
+    width = trace.input.shape[3]
+    return (trace.switches // width - first_row[:, None]) * row_length + trace.switches % width - first_column
+
+
+def _project_whole(traces: Sequence[LayerTrace], units: Units, field: ReceptiveField) -> Tensor:
+    """The plain way, for pools that share their values out: whole maps, then the field cut out."""
+    wholes = zip(_whole_projections(traces, units), units.rows.tolist(), units.columns.tolist(), strict=True)
+    return torch.stack([field.cut(whole, row, column) for whole, row, column in wholes])
+
+
+def _whole_projections(traces: Sequence[LayerTrace], units: Units) -> Iterator[Tensor]:
+    for number in range(len(units)):
+        image, k, row, column = (int(each[number]) for each in (units.images, units.maps, units.rows, units.columns))
+        own = [
+            LayerTrace(trace.name, trace.layer, trace.input[image : image + 1], trace.output[image : image + 1],
+                 None if trace.switches is None else trace.switches[image : image + 1])
+            for trace in traces
+        ]  # fmt: skip
+        start = torch.zeros_like(own[-1].output)
+        start[0, k, row, column] = own[-1].output[0, k, row, column]
+        yield backproject(own, start)[0]

@@ -1,0 +1,1 @@
+"""The numbers beside the pictures, as torchmetrics."""
