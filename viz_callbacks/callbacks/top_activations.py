@@ -42,7 +42,7 @@ class TopActivationPictures(PictureCallback):
 
     Args:
         folder: where the pictures go: ``<layer>/epoch-001.jpg`` and ``<layer>/evolution.jpg``.
-        gallery: the images that are watched.
+        reference_images: the images that are watched.
         maps: how many maps of each layer, evenly spaced over all of them; all where it has fewer.
         epochs: those that the history shows besides the last; only where pictures are made, see ``every_n_epochs``.
         memory_limit: bytes for the largest tensors of a batch of projections.
@@ -54,14 +54,14 @@ class TopActivationPictures(PictureCallback):
     def __init__(
         self,
         folder: Path,
-        gallery: ReferenceImages,
+        reference_images: ReferenceImages,
         maps: int = 4,
         epochs: Sequence[int] = EPOCHS,
         memory_limit: int = MEMORY_LIMIT,
         **when: Any,
     ) -> None:
         super().__init__(folder, **when)
-        self.gallery = gallery
+        self.reference_images = reference_images
         self.maps = maps
         self.epochs = epochs
         self.memory_limit = memory_limit
@@ -84,7 +84,7 @@ class TopActivationPictures(PictureCallback):
             return
         loaders = trainer.val_dataloaders
         name = list(loaders)[dataloader_idx] if isinstance(loaders, dict) else None
-        if name != self.gallery.loader:
+        if name != self.reference_images.loader:
             self._watch.show(None)
             return
         numbers = torch.arange(self._seen, self._seen + len(batch[0]))
@@ -103,7 +103,7 @@ class TopActivationPictures(PictureCallback):
         like = next(network.parameters())  # in device and kind of numbers
 
         def load(numbers: Sequence[int]) -> Tensor:
-            return self.gallery.load(numbers).to(like)
+            return self.reference_images.load(numbers).to(like)
 
         for layer, found in self._found.items():
             count = len(found["values"])
@@ -117,19 +117,23 @@ class TopActivationPictures(PictureCallback):
         ranges = {f"map-{each.map + 1}": self.range(f"{layer}/{each.map}", each.projections) for each in found}
         lines = [
             f"Strongest activations of {layer}, epoch {epoch}: {len(found)} of {count} maps",
-            f"of {len(self.gallery.names)} images, one activation of each, projected one by one, beside their receptive fields",
+            f"of {len(self.reference_images.names)} images, one activation of each, projected one by one, beside their receptive fields",
         ]
         blocks: list[tuple[str, Pixels, Pixels]] = []
         sprites: dict[str, Pixels] = {}
         for each, (name, white) in zip(found, ranges.items(), strict=True):
             projections = np.stack([signed_picture(projection, white) for projection in each.projections])
-            patches = self.gallery.show(each.patches).permute(0, 2, 3, 1).cpu().numpy()
+            patches = self.reference_images.show(each.patches).permute(0, 2, 3, 1).cpu().numpy()
             dead = " (dead)" if each.values[0] <= 0 else ""
             blocks.append((f"map {each.map + 1}{dead}: {each.values[0]:.3g} to {each.values[-1]:.3g}", projections, patches))
             sprites |= {f"{name}-projections": np.hstack(list(projections)), f"{name}-patches": np.hstack(list(patches))}
         facts = {
             "maps": [
-                {"map": each.map + 1, "values": each.values, "images": [self.gallery.names[image] for image in each.images]}
+                {
+                    "map": each.map + 1,
+                    "values": each.values,
+                    "images": [self.reference_images.names[image] for image in each.images],
+                }
                 for each in found
             ]
         }

@@ -38,11 +38,11 @@ def reference_images(shapes: ImageDataModule) -> ReferenceImages:
 def test_the_strongest_of_the_validation_images_with_names_values_and_pictures(
     classifier: Classifier,
     shapes: ImageDataModule,
-    gallery: ReferenceImages,
+    reference_images: ReferenceImages,
     make_trainer: Callable[..., Trainer],
     tmp_path: Path,
 ) -> None:
-    make_trainer(3, [TopActivationPictures(tmp_path, gallery, maps=3, epochs=(1, 2))]).fit(classifier, shapes)
+    make_trainer(3, [TopActivationPictures(tmp_path, reference_images, maps=3, epochs=(1, 2))]).fit(classifier, shapes)
     index = json.loads((tmp_path / "index.json").read_text())
     assert list(index) == ["1", "2", "3"]
     assert [entry["place"] for entry in index["3"]] == ["conv1", "conv2"]
@@ -53,7 +53,7 @@ def test_the_strongest_of_the_validation_images_with_names_values_and_pictures(
         for facts in entry["maps"]:
             values, order = maps[:, facts["map"] - 1].flatten(1).amax(1).sort(descending=True, stable=True)
             assert facts["values"] == pytest.approx(values[:9].tolist(), rel=1e-5)
-            assert facts["images"] == [gallery.names[number] for number in order[:9]]
+            assert facts["images"] == [reference_images.names[number] for number in order[:9]]
         assert np.asarray(Image.open(tmp_path / entry["sheet"]).convert("L")).std() > 5
         assert Image.open(tmp_path / entry["place"] / "evolution.jpg").width > 3 * 64
 
@@ -61,11 +61,11 @@ def test_the_strongest_of_the_validation_images_with_names_values_and_pictures(
 def test_more_maps_than_there_are_shows_all(
     classifier: Classifier,
     shapes: ImageDataModule,
-    gallery: ReferenceImages,
+    reference_images: ReferenceImages,
     make_trainer: Callable[..., Trainer],
     tmp_path: Path,
 ) -> None:
-    make_trainer(1, [TopActivationPictures(tmp_path, gallery, maps=8)]).fit(classifier, shapes)
+    make_trainer(1, [TopActivationPictures(tmp_path, reference_images, maps=8)]).fit(classifier, shapes)
     conv1, conv2 = json.loads((tmp_path / "index.json").read_text())["1"]
     assert [facts["map"] for facts in conv1["maps"]] == [1, 2, 3, 4, 5, 6]
     assert len({facts["map"] for facts in conv2["maps"]}) == 8
@@ -74,15 +74,15 @@ def test_more_maps_than_there_are_shows_all(
 def test_history_goes_on_after_an_interruption(
     classifier: Classifier,
     shapes: ImageDataModule,
-    gallery: ReferenceImages,
+    reference_images: ReferenceImages,
     make_trainer: Callable[..., Trainer],
     tmp_path: Path,
 ) -> None:
-    trainer = make_trainer(1, [TopActivationPictures(tmp_path, gallery, epochs=(1, 2))])
+    trainer = make_trainer(1, [TopActivationPictures(tmp_path, reference_images, epochs=(1, 2))])
     trainer.fit(classifier, shapes)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     narrow = Image.open(tmp_path / "conv1/evolution.jpg").width
-    make_trainer(2, [TopActivationPictures(tmp_path, gallery, epochs=(1, 2))]).fit(
+    make_trainer(2, [TopActivationPictures(tmp_path, reference_images, epochs=(1, 2))]).fit(
         classifier, shapes, ckpt_path=tmp_path / "last.ckpt", weights_only=True
     )
     assert list(json.loads((tmp_path / "index.json").read_text())) == ["1", "2"]
@@ -92,20 +92,20 @@ def test_history_goes_on_after_an_interruption(
 
 @pytest.mark.parametrize("every", [0, 2])
 def test_only_when_due(
-    every: int, classifier: Classifier, shapes: ImageDataModule, gallery: ReferenceImages, make_trainer: Callable[..., Trainer],
+    every: int, classifier: Classifier, shapes: ImageDataModule, reference_images: ReferenceImages, make_trainer: Callable[..., Trainer],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    make_trainer(3, [TopActivationPictures(tmp_path, gallery, every_n_epochs=every)]).fit(classifier, shapes)
+    make_trainer(3, [TopActivationPictures(tmp_path, reference_images, every_n_epochs=every)]).fit(classifier, shapes)
     found = list(json.loads((tmp_path / "index.json").read_text())) if every else list(tmp_path.iterdir())
     assert found == (["2", "3"] if every else [])
     assert not any(layer._forward_hooks for layer in classifier.network.modules())
 
 
 def test_training_is_bit_identical_with_and_without(
-    shapes: ImageDataModule, gallery: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
+    shapes: ImageDataModule, reference_images: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
     ends: list[Any] = []
-    for callbacks in ([], [TopActivationPictures(tmp_path, gallery)]):
+    for callbacks in ([], [TopActivationPictures(tmp_path, reference_images)]):
         torch.manual_seed(5)
         model = Classifier(small_network(), 8, OptimSettings(lr=0.01), shapes.steps_per_epoch, seed=3)
         make_trainer(2, callbacks).fit(model, shapes)
@@ -115,9 +115,9 @@ def test_training_is_bit_identical_with_and_without(
 
 
 def test_with_a_single_loader_no_name_is_needed(
-    shapes: ImageDataModule, gallery: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
+    shapes: ImageDataModule, reference_images: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    only = ReferenceImages(None, gallery.names, gallery.load, gallery.show)
+    only = ReferenceImages(None, reference_images.names, reference_images.load, reference_images.show)
 
     class Alone(Classifier):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -130,4 +130,4 @@ def test_with_a_single_loader_no_name_is_needed(
     )
     make_trainer(1, [TopActivationPictures(tmp_path, only)]).fit(model, train, val)
     facts = json.loads((tmp_path / "index.json").read_text())["1"][0]["maps"][0]
-    assert set(facts["images"]) <= set(gallery.names)
+    assert set(facts["images"]) <= set(reference_images.names)
