@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import torch
-from torchvision.datasets import ImageFolder  # type: ignore[import-untyped]  # torchvision ships no types
-from torchvision.transforms import v2  # type: ignore[import-untyped]  # likewise
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from benchmarks.steps import BATCH, CLASSES, batch, our_step
 from benchmarks.timing import Row, in_turns, rates

@@ -48,7 +48,7 @@ def against_captum(network: nn.Sequential, layer: str, image: Tensor, count: int
     """
     try:
         # The ignore: Captum has no types.
-        from captum.attr import NeuronDeconvolution  # type: ignore[import-untyped]  # no types
+        from captum.attr import NeuronDeconvolution
     except ImportError as missing:
         raise SettingsError("this comparison needs Captum: pip install -e '.[test]'") from missing
     traces = record(network, image)

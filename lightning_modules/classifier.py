@@ -11,7 +11,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
-from torchvision.transforms.v2.functional import ten_crop  # type: ignore[import-untyped]  # torchvision ships no types
+from torchvision.transforms.v2.functional import ten_crop
 
 from configs import OptimSettings
 from lightning_modules.networks.layers import pool_before_relu

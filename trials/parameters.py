@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import Trial
-from scipy import stats  # type: ignore[import-untyped]  # SciPy ships no types
+from scipy import stats
 
 Quantile = Callable[[float], float]
 

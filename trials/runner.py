@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil  # type: ignore[import-untyped]  # psutil ships no types
+import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from experiment.run_folder import read_rows

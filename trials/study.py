@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil  # type: ignore[import-untyped]  # psutil ships no types
+import psutil
 from filelock import FileLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml  # type: ignore[import-untyped]  # PyYAML ships no types
+import yaml
 
 from configs import SettingsError
 from trials.parameters import Parameter, parameter

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.io import loadmat  # type: ignore[import-untyped]  # SciPy ships no types
-from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]  # likewise
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from configs import SettingsError
 
