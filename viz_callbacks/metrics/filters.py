@@ -1,0 +1,114 @@
+r"""Whether a layer learns: how far its filters have left the random start, and what kind of filters they have become.
+
+A layer's filters are the rows w_k of its weights (K, C, h, w), in the order of the feature maps. Photographs have little energy
+at high frequencies, so gradients hardly reach those of a filter, and what the random start put there stays until something
+takes it away. A network can classify well with such filters; pictures projected through them show noise.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+HALF_OF_NYQUIST = 0.25  # cycles per pixel
+
+
+class FilterMetric(Metric):
+    """A value for each filter of a layer, brought together by ``compute``."""
+
+    is_differentiable = False
+    full_state_update = False
+    values: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("values", default=[], dist_reduce_fx="cat")
+
+    def add(self, values: Tensor) -> None:
+        """Keep the values (K,) of a layer's filters."""
+        self.values.append(values.detach())
+
+    def per_filter(self) -> Tensor:
+        """Return the values of all filters so far, (K,)."""
+        return dim_zero_cat(self.values) if self.values else torch.zeros(0)
+
+
+class FilterLearning(FilterMetric):
+    """How much of a layer's filters is learnt: 1 minus the median cosine between each filter and its random start.
+
+    Definition: 1 - median over k of <w_k, s_k> / (|w_k| |s_k|), with s_k the filter as it was before training. Range 0 to 2: 0
+    for filters that are still the numbers of the start, whatever their length; 1 where nothing of the start is left, which is
+    also what two independent random filters of many weights come to. NaN without filters; a filter that is 0 counts as 1.
+    """
+
+    higher_is_better = True
+
+    def update(self, filters: Tensor, start: Tensor) -> None:
+        """Compare a layer's filters (K, C, h, w) with the same filters at the start."""
+        now, before = (F.normalize(each.flatten(1).double(), dim=1, eps=0).nan_to_num() for each in (filters, start))
+        self.add((now * before).sum(1))
+
+    def compute(self) -> Tensor:
+        """Return 1 minus the median cosine."""
+        return 1 - self.per_filter().quantile(0.5) if self.values else torch.tensor(torch.nan)
+
+
+class LowFrequencyShare(FilterMetric):
+    """How smooth filters are: the mean share of a filter's energy at low frequencies.
+
+    Definition: the sum over channels of the squared magnitudes of the filter's two-dimensional discrete Fourier transform, at
+    the frequencies whose radius is below half of Nyquist's (0.25 cycles per pixel), over that at all frequencies; the mean over
+    filters. Range 0 to 1; white noise comes to the share of such frequencies (``LowFrequencyShare.chance``): 0.17 for 11 x 11
+    filters, 0.18 for 7 x 7. A filter that is 0 is left out. What is low for filters of 3 x 3 is the mean alone.
+    """
+
+    def update(self, filters: Tensor) -> None:
+        """Measure a layer's filters (K, C, h, w)."""
+        energy = torch.fft.fft2(filters.double()).abs().square().sum(1)
+        low = self._low(filters).to(energy.device)
+        share = (energy * low).sum((1, 2)) / energy.sum((1, 2))
+        self.add(share[~share.isnan()])
+
+    def compute(self) -> Tensor:
+        """Return the mean share, NaN without filters."""
+        return self.per_filter().mean()
+
+    @classmethod
+    def chance(cls, filters: Tensor) -> float:
+        """Return what white noise of the filters' size (K, C, h, w) comes to in the mean."""
+        return float(cls._low(filters).double().mean())
+
+    @staticmethod
+    def _low(filters: Tensor) -> Tensor:
+        rows, columns = (torch.fft.fftfreq(side, dtype=torch.float64) for side in filters.shape[2:])
+        return torch.hypot(rows[:, None], columns[None, :]) < HALF_OF_NYQUIST
+
+
+class EffectiveRank(Metric):
+    """How many different filters a layer has: the effective rank of its filters as the rows of a matrix.
+
+    Definition: exp(-sum over i of p_i log p_i) with p_i the matrix's singular values divided by their sum. Range 1, all filters
+    alike but for length, to the smaller of K and C h w, all orthogonal and equally long. Random filters come close to that:
+    compare with the start. Source: Roy and Vetterli, The effective rank (EUSIPCO 2007).
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    higher_is_better = None
+    rank: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("rank", torch.tensor(torch.nan), dist_reduce_fx="mean")
+
+    def update(self, filters: Tensor) -> None:
+        """Measure a layer's filters (K, C, h, w); of several updates the last one counts."""
+        shares = F.normalize(torch.linalg.svdvals(filters.detach().flatten(1).double()), p=1, dim=0)
+        self.rank = torch.special.entr(shares).sum().exp().float()
+
+    def compute(self) -> Tensor:
+        """Return the effective rank, NaN without filters."""
+        return self.rank
