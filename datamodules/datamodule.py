@@ -1,10 +1,9 @@
-"""What every data set here gives to a training: batches, the split, normalisation and probes."""
+"""What every data set here gives to a training: batches, the split, normalisation and default probes."""
 
 import difflib
 import os
 from abc import abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -26,17 +25,6 @@ Mask = NDArray[np.bool_]
 # Red, green and blue of the training part of Caltech-101 (default split, 256 x 256 pixels, values from 0 to 1).
 MEAN = (0.546, 0.529, 0.503)
 STD = (0.315, 0.310, 0.322)
-
-
-@dataclass(frozen=True)
-class Probes:
-    """P images to look at again and again, as evaluation sees them."""
-
-    names: list[str]  # relative file names
-    images: Tensor  # (P, 3, S, S) uint8
-    targets: Tensor  # (P,) int64
-    parts: list[str]  # train, val, test or unused
-    masks: Tensor  # (P, S, S) bool, true on the object; false everywhere where it is not known
 
 
 class ImageDataModule(LightningDataModule):
@@ -178,19 +166,15 @@ class ImageDataModule(LightningDataModule):
         found = (self.mask(index) for index in indices)
         return torch.from_numpy(np.stack([unknown if mask is None else mask for mask in found]))
 
-    def probes(self, names: list[str]) -> Probes:
-        """The named images, or the data set's own for no names. A name is a file, or a class for its first image.
+    def find(self, names: Sequence[str]) -> list[int]:
+        """Return the numbers of the named images, or of ``default_probes`` for no names.
 
-        Raises SettingsError for an unknown name.
+        A name is a file, such as ``Faces/image_0001.jpg``, or a class for its first image.
+
+        Raises:
+            SettingsError: where there is no image or class of a name.
         """
-        indices = [self._find(name) for name in names or self.default_probes]
-        return Probes(
-            names=[self.files[i] for i in indices],
-            images=self.images(indices),
-            targets=torch.from_numpy(self.targets[indices]),
-            parts=[self.split.part(i) for i in indices],
-            masks=self.masks(indices),
-        )
+        return [self._find(name) for name in names or self.default_probes]
 
     def _find(self, name: str) -> int:
         if name in self.files:

@@ -2,7 +2,7 @@
 
 from configs import DataSettings, SettingsError
 from datamodules.caltech101.datamodule import Caltech101
-from datamodules.datamodule import ImageDataModule, Probes
+from datamodules.datamodule import ImageDataModule
 from datamodules.shapes import Shapes
 from datamodules.splits import Split, save_split
 
@@ -20,7 +20,6 @@ __all__ = [
     "DATA_SETS",
     "Caltech101",
     "ImageDataModule",
-    "Probes",
     "Shapes",
     "Split",
     "build_datamodule",

@@ -44,16 +44,21 @@ def visualization_callbacks(
 
 
 def build_probes(data: ImageDataModule, names: list[str]) -> Probes:
-    """The probes of these names, or the data set's own. Raises SettingsError for an unknown name."""
-    found = data.probes(names)
+    """Build the probes of these names (files, or classes for their first image), or the data set's own for no names.
+
+    Raises:
+        SettingsError: for an unknown name.
+    """
+    indices = data.find(names)
+    images = data.images(indices)
     return Probes(
-        found.names,
-        data.normalise(found.images),
-        found.images,
-        found.targets,
-        data.class_names,
-        found.parts,
-        found.masks,
+        names=[data.files[index] for index in indices],
+        images=data.normalise(images),
+        pictures=images,
+        targets=torch.from_numpy(data.targets[indices]),
+        class_names=data.class_names,
+        notes=[data.split.part(index) for index in indices],
+        masks=data.masks(indices),
     )
 
 

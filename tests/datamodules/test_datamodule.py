@@ -1,4 +1,4 @@
-"""Batches, their order, resuming, sharing between processes, normalisation and probes, on generated shapes."""
+"""Batches, their order, resuming, sharing between processes, normalisation and images by name, on generated shapes."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -204,19 +204,26 @@ def test_normalise_and_back() -> None:
     assert data.denormalise(torch.full((1, 3, 1, 1), 99.0)).tolist() == [[[[255]], [[255]], [[255]]]]
 
 
-def test_probes() -> None:
+def test_images_are_found_by_file_or_class() -> None:
     data = shapes()
-    probes = data.probes(["star/0003", "heart"])
-    assert probes.names == ["star/0003", "heart/0001"]
-    assert [data.class_names[target] for target in probes.targets] == ["star", "heart"]
-    assert torch.equal(probes.images[0], resize(data.image_set.images[data.files.index("star/0003")], 32))
-    for name, part in zip(probes.names, probes.parts, strict=True):
-        assert data.files.index(name) in getattr(data.split, part)
-    assert data.probes([]).names == [f"{name}/0001" for name in data.class_names]
-    other = shapes(split="per_class", train_per_class=1, test_per_class=1, val_fraction=0, batch_size=8)
-    assert "unused" in other.probes([]).parts
+    assert [data.files[index] for index in data.find(["star/0003", "heart"])] == ["star/0003", "heart/0001"]
+    assert [data.files[index] for index in data.find([])] == [f"{name}/0001" for name in data.class_names]
     with pytest.raises(SettingsError, match=r"no image or class 'sqare'; did you mean square\?"):
-        data.probes(["sqare"])
+        data.find(["sqare"])
+
+
+def test_images_by_number_are_as_evaluation_sees_them() -> None:
+    data = shapes()
+    index = data.files.index("star/0003")
+    assert torch.equal(data.images([index, 0])[0], resize(data.image_set.images[index], 32))
+
+
+def test_each_image_is_in_the_part_that_says_so() -> None:
+    data = shapes()
+    for index in data.find([]):
+        assert index in getattr(data.split, data.split.part(index))
+    other = shapes(split="per_class", train_per_class=1, test_per_class=1, val_fraction=0, batch_size=8)
+    assert "unused" in [other.split.part(index) for index in other.find([])]
 
 
 def test_a_batch_larger_than_the_training_part_is_explained() -> None:

@@ -106,9 +106,9 @@ def test_real_smallest_class_limits_the_training_part(real_data: Caltech101) -> 
 
 
 def test_real_probes_exist_and_batches_are_normal(real_data: Caltech101) -> None:
-    probes = real_data.probes([])
-    assert len(set(probes.targets.tolist())) == 8
-    assert probes.images.shape == (8, 3, 227, 227)
+    probes = real_data.find([])
+    assert len(set(real_data.targets[probes].tolist())) == 8
+    assert real_data.images(probes).shape == (8, 3, 227, 227)
     images = np.stack([real_data.image_set.images[i] for i in real_data.split.train[::50]]) / 255
     np.testing.assert_allclose(images.mean((0, 1, 2)), MEAN, atol=0.03)
     np.testing.assert_allclose(images.std((0, 1, 2)), STD, atol=0.03)

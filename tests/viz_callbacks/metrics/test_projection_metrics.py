@@ -28,8 +28,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 @pytest.fixture
 def batch(shapes: ImageDataModule) -> Batch:
-    found = shapes.probes([])
-    return shapes.normalise(found.images), found.targets, found.masks
+    indices = shapes.find([])
+    return shapes.normalise(shapes.images(indices)), torch.from_numpy(shapes.targets[indices]), shapes.masks(indices)
 
 
 def measured(network: nn.Sequential, batch: Batch, size: int = 8, **more: Any) -> dict[str, float]:
