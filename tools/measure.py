@@ -95,15 +95,17 @@ def measured(name: str, network: nn.Sequential, data: ImageDataModule, indices: 
     with torch.inference_mode():
         for start in track(range(0, len(indices), BATCH), f"{name}: projections"):
             images, targets, masks = _batch(data, indices[start : start + BATCH])
-            numbers.project(record(network, images), targets, masks)
-        projected = {name: measure.per_image() for name, measure in numbers.measures.items()}
+            numbers.update(numbers.project(record(network, images), targets), images, masks)
+        projected = numbers.per_image()
         few = ProjectionMetrics(network, denet_variants=DENET_VARIANTS)
         chosen = indices[:: max(1, len(indices) // controlled)]
         for start in track(range(0, len(chosen), BATCH), f"{name}: controls"):
             images, targets, masks = _batch(data, chosen[start : start + BATCH])
             traces = record(network, images)
-            few.control(traces, targets, few.project(traces, targets, masks))
-    return {name: measure.per_image() for name, measure in few.measures.items()} | projected
+            projections = few.project(traces, targets)
+            few.update(projections, images, masks)
+            few.update_controls(traces, targets, projections)
+    return few.per_image() | projected
 
 
 def calibration(photographs: Tensor) -> dict[int, dict[int, Tensor]]:

@@ -31,7 +31,7 @@ from viz_callbacks.engine.feature_maps import convolution_layers
 from viz_callbacks.engine.forward import record
 from viz_callbacks.methods.deconvolution import deconvolution
 from viz_callbacks.methods.denet import denet
-from viz_callbacks.metrics.measures import PairwiseCosine
+from viz_callbacks.metrics.similarity import PairwiseCosine
 
 KINDS = {
     "filters": FilterPictures,

@@ -12,8 +12,9 @@ from viz_callbacks.callbacks.base import PeriodicCallback
 from viz_callbacks.callbacks.probes import Probes
 from viz_callbacks.engine.feature_maps import feature_maps
 from viz_callbacks.engine.forward import record
-from viz_callbacks.metrics.measures import CosineDistance, DeadMaps
+from viz_callbacks.metrics.dead_maps import DeadMaps
 from viz_callbacks.metrics.projection_metrics import PERIODS, ProjectionMetrics
+from viz_callbacks.metrics.similarity import CosineDistance
 
 CONTROLLED = 2  # the controls cost the most: on the first probes only
 CURVE_STEPS = 4
@@ -69,10 +70,13 @@ class ProjectionMetricsLogger(PeriodicCallback):
         weighted = [trace.name for trace in traces if isinstance(trace.layer, nn.Conv2d | nn.Linear)]
         dense = [trace.name for trace in traces if isinstance(trace.layer, nn.Linear)]
         randomise = {weighted[-1], *dense[:1], weighted[0]}
-        numbers = ProjectionMetrics(network, self.periods, curve_steps=CURVE_STEPS, randomise=sorted(randomise))
-        pictures = numbers.project(traces, targets, masks.to(device))
+        numbers = ProjectionMetrics(network, self.periods, curve_steps=CURVE_STEPS, randomised_layers=sorted(randomise))
+        pictures = numbers.project(traces, targets)
+        numbers.update(pictures, images, masks.to(device))
         few = slice(CONTROLLED)
-        numbers.control(record(network, images[few]), targets[few], {name: each[few] for name, each in pictures.items()})
+        numbers.update_controls(
+            record(network, images[few]), targets[few], {name: each[few] for name, each in pictures.items()}
+        )
         found = numbers.compute()
         for layer in numbers.layers:
             maps = feature_maps(traces, layer)

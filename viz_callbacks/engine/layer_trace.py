@@ -1,5 +1,6 @@
 """What one layer leaves behind on the way down, for the way back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -18,3 +19,17 @@ class LayerTrace:
     input: Tensor
     output: Tensor
     switches: Tensor | None = None
+
+
+def slice_traces(traces: Sequence[LayerTrace], images: slice) -> list[LayerTrace]:
+    """Return the traces of some of the images, without copying: those of ``record(network, all_images[images])``."""
+    return [
+        LayerTrace(
+            trace.name,
+            trace.layer,
+            trace.input[images],
+            trace.output[images],
+            None if trace.switches is None else trace.switches[images],
+        )
+        for trace in traces
+    ]

@@ -37,26 +37,6 @@ def cascading_randomization(network: nn.Module, seed: int = 0) -> Iterator[tuple
             yield name, twin
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
-    """Spearman's rank correlation (N,) of the energies of two batches of pictures (N, C, H, W): 1 same order, 0 no relation.
-
-    Equal energies share their mean rank.
-    """
-    ranks = [_ranks(each.double().square().sum(1).flatten(1)) for each in (one, other)]
-    centred = [F.normalize(each - each.mean(1, keepdim=True), dim=1, eps=0) for each in ranks]
-    return (centred[0] * centred[1]).sum(1)
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Ranks from 0 within each row (N, M); equal values get the mean of theirs."""
-    ranks = torch.empty_like(values, dtype=torch.float64)
-    for row, own in zip(values, ranks, strict=True):
-        _, inverse, counts = row.unique(return_inverse=True, return_counts=True)
-        last = counts.cumsum(0).double()
-        own.copy_((last - (counts + 1) / 2)[inverse])
-    return ranks
-
-
 def deletion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
     """Probability of the true class as pixels become 0, the most energetic of ``pictures`` first: (N, steps + 1).
 
@@ -69,11 +49,6 @@ def deletion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures
 def insertion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
     """As ``deletion_curve``, from the blurred image to the sharp one. The higher the curve, the better the picture."""
     return _exchange(network, blur(images), images, targets, pictures, steps)
-
-
-def auc(curve: Tensor) -> Tensor:
-    """The mean height of curves (N, points) over equally wide steps, by trapezia: (N,)."""
-    return (curve[:, 1:] + curve[:, :-1]).mean(1) / 2
 
 
 def _exchange(network: nn.Module, old: Tensor, new: Tensor, targets: Tensor, pictures: Tensor, steps: int) -> Tensor:

@@ -1,50 +1,56 @@
-"""Block artefacts: how strong the grid of a network's stride is in a picture."""
-
-from typing import Any
+"""Block artefacts: how strong the grid of a network's stride is in a projection."""
 
 import torch
 from torch import Tensor
 
-from viz_callbacks.metrics.measures import PerImageMetric
+from viz_callbacks.metrics.per_image import PerImageMetric
 
 
 class Blockiness(PerImageMetric):
-    """Block artefacts: how far a projection's spectrum stands out at the frequencies of a grid of ``period`` pixels.
+    """How far a projection's spectrum stands out at the frequencies of a grid of ``period`` pixels.
 
     Definition: the channels' mean, times a Hann window, has the power spectrum P. Summed over the other axis it is one row of
-    numbers for each axis; at each frequency k / period, k = 1 ... period / 2, the row is divided by the median of its
+    values for each axis; at each frequency k / period, k = 1 ... period / 2, the row is divided by the median of its
     neighbours, 2 to ``reach`` bins away on both sides. The value is the geometric mean of these quotients over k and both
-    axes. Range 0 to infinity, lower is better; about 1 for photographs, which prefer no grid. NaN for a picture that is 0
+    axes. Range 0 to infinity, lower is better; about 1 for photographs, which prefer no grid. NaN for a projection that is 0
     everywhere. Source: the blockiness of Wang, Bovik and Evans (ICIP 2000) with the stride for JPEG's 8; the cause is that of
     Odena et al. 2016 (Deconvolution and Checkerboard Artifacts, distill.pub).
+
+    Args:
+        period: of the grid, in pixels.
+        reach: of the neighbours, in bins of the spectrum.
     """
 
     higher_is_better = False
 
-    def __init__(self, period: int, reach: int = 6, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, period: int, reach: int = 6) -> None:
+        super().__init__()
         self.period = period
         self.reach = reach
 
-    def update(self, pictures: Tensor) -> None:
-        """``pictures`` (N, C, H, W). Raises ValueError for a side too short to have neighbours at each frequency."""
-        self.add(blockiness(pictures, self.period, self.reach))
+    def update(self, projections: Tensor) -> None:
+        """Measure ``projections`` (N, C, H, W). Raises ValueError as ``blockiness`` does."""
+        self.add(blockiness(projections, self.period, self.reach))
 
 
-def blockiness(pictures: Tensor, period: int, reach: int = 6) -> Tensor:
-    """The values of ``Blockiness``, (N,) for pictures (N, C, H, W)."""
-    sides = [side // period * period for side in pictures.shape[2:]]  # so that the grid's frequencies are bins
+def blockiness(projections: Tensor, period: int, reach: int = 6) -> Tensor:
+    """Return the values of ``Blockiness``, (N,) for projections (N, C, H, W).
+
+    Raises:
+        ValueError: a side is too short to have neighbours at each frequency.
+    """
+    sides = [side // period * period for side in projections.shape[2:]]  # so that the grid's frequencies are bins
     if min(sides) < 2 * period * (reach + 1):
-        raise ValueError(f"pictures of {tuple(pictures.shape[2:])} are too small for a grid of {period} and a reach of {reach}")
-    grey = pictures.double().mean(1)[:, : sides[0], : sides[1]]
-    windows = [torch.hann_window(side, periodic=True, dtype=torch.float64, device=pictures.device) for side in sides]
+        raise ValueError(f"{tuple(projections.shape[2:])} pixels are too small for a grid of {period} and a reach of {reach}")
+    grey = projections.double().mean(1)[:, : sides[0], : sides[1]]
+    windows = [torch.hann_window(side, periodic=True, dtype=torch.float64, device=projections.device) for side in sides]
     power = torch.fft.fft2(grey * windows[0][:, None] * windows[1]).abs().square()
+    away = torch.tensor([d for d in range(-reach, reach + 1) if abs(d) >= 2], device=projections.device)
     logs = []
     for axis, side in enumerate(sides):
         row = power.sum(2 - axis)  # (N, side): over the other axis
         for k in range(1, period // 2 + 1):
             peak = k * side // period
-            away = torch.tensor([d for d in range(-reach, reach + 1) if abs(d) >= 2], device=pictures.device)
             neighbours = row[:, (peak + away) % side]
             logs.append((row[:, peak] / neighbours.median(1).values).log())
     return torch.stack(logs).mean(0).exp()

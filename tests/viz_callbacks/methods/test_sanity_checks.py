@@ -1,22 +1,19 @@
-"""Randomised weights, rank correlation, deletion and insertion, where the right answer is known."""
+"""Randomised weights, deletion and insertion, where the right answer is known."""
 
 import copy
 
-import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 
 from tests.small_network import small_network
 from viz_callbacks.methods.sanity_checks import (
-    auc,
     blur,
     cascading_randomization,
     deletion_curve,
     insertion_curve,
-    rank_correlation,
 )
+from viz_callbacks.metrics.faithfulness import auc
 
 
 def test_layers_are_randomised_from_the_output_down_and_the_network_stays() -> None:
@@ -35,16 +32,6 @@ def test_layers_are_randomised_from_the_output_down_and_the_network_stays() -> N
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     again = {name: twin.state_dict()["fc4.weight"].clone() for name, twin in cascading_randomization(network)}
     assert torch.equal(again["fc4"], again["conv1"]), "randomised once, and by a seed"
-
-
-@pytest.mark.parametrize("levels", [4, 10_000])
-def test_rank_correlation_is_scipys(levels: int) -> None:
-    torch.manual_seed(0)
-    one, other = torch.randint(levels, (2, 3, 1, 8, 9)).float()
-    expected = [spearmanr(a.square().flatten(), b.square().flatten()).statistic for a, b in zip(one, other, strict=True)]
-    np.testing.assert_allclose(rank_correlation(one, other), expected, atol=1e-9)
-    torch.testing.assert_close(rank_correlation(one, one + 1), torch.ones(3, dtype=torch.float64))
-    assert rank_correlation(one, torch.zeros_like(one)).isnan().all()
 
 
 def brightness_network() -> nn.Sequential:
@@ -77,11 +64,6 @@ def test_insertion_ends_at_the_image_and_starts_from_its_blur() -> None:
     for number, seen in ((0, blur(images)), (-1, images)):
         torch.testing.assert_close(curve[:, number], network(seen).softmax(1)[:, 0])
     assert curve[:, 4].gt(curve[:, 0]).all(), "the brightest pixels came first"
-
-
-def test_the_area_is_that_of_trapezia() -> None:
-    curve = torch.tensor([[0.0, 1.0, 0.5], [0.25, 0.25, 0.25]])
-    assert auc(curve).tolist() == pytest.approx(np.trapezoid(curve.numpy(), dx=0.5, axis=1).tolist())
 
 
 def test_a_blur_keeps_what_is_even_and_spreads_a_point_by_a_gauss_curve() -> None:

@@ -1,4 +1,4 @@
-"""The grid's energy: its definition word for word, and artefacts of known strength."""
+"""Blockiness: its definition word for word, and artefacts of known strength."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from datamodules.caltech101.datamodule import Caltech101
 from viz_callbacks.metrics.blockiness import Blockiness, blockiness
 
 
-def test_grid_energy_follows_its_definition() -> None:
+def test_blockiness_follows_its_definition() -> None:
     torch.manual_seed(0)
     picture = torch.randn(3, 128, 96, dtype=torch.float64)
     window = [0.5 - 0.5 * np.cos(2 * np.pi * np.arange(side) / side) for side in (128, 96)]
@@ -23,7 +23,7 @@ def test_grid_energy_follows_its_definition() -> None:
     assert float(blockiness(picture[None], 4)) == pytest.approx(np.prod(quotients) ** (1 / 4))
 
 
-def test_grid_energy_is_1_for_noise_and_grows_with_a_grid_of_its_own_period() -> None:
+def test_blockiness_is_1_for_noise_and_grows_with_a_grid_of_its_own_period() -> None:
     torch.manual_seed(0)
     noise = torch.randn(40, 3, 160, 160)
     grid = torch.zeros(160, 160)
@@ -39,7 +39,7 @@ def test_grid_energy_is_1_for_noise_and_grows_with_a_grid_of_its_own_period() ->
     assert float(blockiness(noise + 4 * other, 4).mean()) < 2, "another period is no grid of 4"
 
 
-def test_grid_energy_knows_no_brightness_and_no_sign() -> None:
+def test_blockiness_knows_no_brightness_and_no_sign() -> None:
     torch.manual_seed(0)
     picture = torch.randn(2, 3, 96, 99)
     torch.testing.assert_close(blockiness(picture, 2), blockiness(-7 * picture, 2))

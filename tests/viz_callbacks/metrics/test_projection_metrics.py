@@ -20,8 +20,9 @@ from viz_callbacks.engine.forward import record
 from viz_callbacks.methods.deconvolution import deconvolution
 from viz_callbacks.methods.denet import denet
 from viz_callbacks.methods.gradient import gradient
-from viz_callbacks.metrics.measures import CosineDistance, EdgeCorrelation, EnergyPointingGame, PairwiseCosine
+from viz_callbacks.metrics.localisation import EnergyPointingGame
 from viz_callbacks.metrics.projection_metrics import ProjectionMetrics
+from viz_callbacks.metrics.similarity import CosineDistance, EdgeCorrelation, PairwiseCosine
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -33,12 +34,14 @@ def batch(shapes: ImageDataModule) -> Batch:
 
 
 def measured(network: nn.Sequential, batch: Batch, size: int = 8, **more: Any) -> dict[str, float]:
-    numbers = ProjectionMetrics(network, curve_steps=3, **more)
+    metrics = ProjectionMetrics(network, curve_steps=3, **more)
     with torch.inference_mode():
         for images, targets, masks in zip(*(each.split(size) for each in batch), strict=True):
             traces = record(network, images)
-            numbers.control(traces, targets, numbers.project(traces, targets, masks))
-    return numbers.compute()
+            projections = metrics.project(traces, targets)
+            metrics.update(projections, images, masks)
+            metrics.update_controls(traces, targets, projections)
+    return metrics.compute()
 
 
 def test_names_say_what_is_measured(batch: Batch) -> None:
