@@ -4,7 +4,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-COLOURS = {"train": "#0072B2", "val": "#999999", "test": "#D55E00"}  # Okabe and Ito: told apart by colour-blind readers too
+from viz_callbacks.drawing import palette
+
+COLOURS = {"train": palette.BLUE, "val": palette.GREY, "test": palette.VERMILLION}
 
 
 def save_curves(rows: list[dict[str, float]], file: Path, title: str) -> None:

@@ -19,9 +19,13 @@ from scipy import stats
 
 from experiment.run_folder import read_rows
 from trials.study import Study
+from viz_callbacks.drawing import palette
 
 STYLES = ("-", "--", ":", "-.")
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
+COLOURS = (
+    palette.BLUE, palette.VERMILLION, palette.BLUISH_GREEN, palette.REDDISH_PURPLE, palette.ORANGE, palette.SKY_BLUE,
+    palette.BLACK,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
