@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from configs.files import atomic_write_text
 from configs.settings import Settings, SettingsError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -57,7 +58,7 @@ def load_settings(file: Path) -> Settings:
 
 def save_settings(settings: Settings, file: Path) -> None:
     """Write all settings as YAML; ``--config FILE`` repeats the run."""
-    file.write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    atomic_write_text(file, OmegaConf.to_yaml(OmegaConf.structured(settings)))
 
 
 def flat(settings: Settings) -> dict[str, Any]:

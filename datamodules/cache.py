@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import MofNCompleteColumn
 
 from configs import SettingsError
+from configs.files import atomic_write, atomic_write_text
 from datamodules.progress import progress_bar
 
 Pixels = NDArray[np.uint8]
@@ -52,7 +53,7 @@ def cached_images(path: Path, folder: Path, files: Sequence[str], decode: Callab
             with FileLock(path.with_suffix(".lock")):
                 if not _is_current(path, source):  # another process may have been faster
                     _build(path, folder, files, decode)
-                    _record(path).write_text(json.dumps({"source": source, "bytes": path.stat().st_size}))
+                    atomic_write_text(_record(path), json.dumps({"source": source, "bytes": path.stat().st_size}))
         except OSError as error:
             raise SettingsError(
                 f"data.cache_dir={path.parent}: the cache of decoded images cannot be written there "
@@ -63,27 +64,20 @@ def cached_images(path: Path, folder: Path, files: Sequence[str], decode: Callab
 
 def _build(path: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> None:
     """Decode in threads and write in order. Ordinary writes, since a full disk kills whoever writes through a memory map."""
-    partial = path.with_suffix(".partial")
-    try:
-        with (
-            open(partial, "wb") as output,
-            ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-            progress_bar(MofNCompleteColumn()) as progress,
-        ):
-            task = progress.add_task("Decoding images", total=len(files))
-            for start in range(0, len(files), BATCH):
-                for image in pool.map(decode, [folder / file for file in files[start : start + BATCH]]):
-                    if output.tell() == 0:
-                        header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image.shape)}
-                        np.lib.format.write_array_header_1_0(output, header)
-                    output.write(image.tobytes())
-                    progress.advance(task)
-            output.flush()
-            os.fsync(output.fileno())
-        _record(path).unlink(missing_ok=True)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        atomic_write(path) as output,
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        progress_bar(MofNCompleteColumn()) as progress,
+    ):
+        task = progress.add_task("Decoding images", total=len(files))
+        for start in range(0, len(files), BATCH):
+            for image in pool.map(decode, [folder / file for file in files[start : start + BATCH]]):
+                if output.tell() == 0:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image.shape)}
+                    np.lib.format.write_array_header_1_0(output, header)
+                output.write(image.tobytes())
+                progress.advance(task)
+        _record(path).unlink(missing_ok=True)  # of the earlier cache, which is about to be replaced
 
 
 def _record(path: Path) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import DataSettings, SettingsError
+from configs.files import atomic_write_text
 
 Indices = NDArray[np.int64]
 
@@ -135,4 +136,4 @@ def save_split(split: Split, files: Sequence[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for field in fields(split):
         lines = [f"{files[i]}\n" for i in getattr(split, field.name)]
-        (folder / f"{field.name}.txt").write_text("".join(lines), encoding="utf-8")
+        atomic_write_text(folder / f"{field.name}.txt", "".join(lines))

@@ -4,8 +4,6 @@ Lightning's own writer stages in the system's temporary folder. Where that is an
 wrong moment leaves half a file in place of the good one. Here the file is staged beside its target.
 """
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,56 +12,45 @@ from lightning import Callback
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from configs.files import atomic_write
 from lightning_modules.checkpoints import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its target, forces it to disk, then renames it over the target; reads tensors only."""
+    """Writes checkpoints by ``atomic_write`` and reads tensors and plain values only."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write ``checkpoint`` to ``path``. Raises OSError with that path on failure; the earlier file stays."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            with partial.open("wb") as file:
+        with atomic_write(target) as file:
+            try:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, target)
-        except BaseException as problem:
-            partial.unlink(missing_ok=True)
-            # torch's writer, interrupted or out of space, fails again as it closes its file: the context is the first failure.
-            cause = problem if isinstance(problem, OSError) else problem.__context__
-            if isinstance(cause, OSError):
-                raise OSError(cause.errno, cause.strerror, str(target)) from problem
-            if isinstance(cause, KeyboardInterrupt):
-                raise KeyboardInterrupt from problem
-            raise
-        _sync_folder(target.parent)
+            except RuntimeError as problem:
+                # Out of space or interrupted, torch's writer fails once more as it closes its file: the first failure counts.
+                match problem.__context__:
+                    case OSError() as first:
+                        raise OSError(first.errno, first.strerror) from problem
+                    case KeyboardInterrupt():
+                        raise KeyboardInterrupt from problem
+                raise
 
-    def load_checkpoint(
-        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        """The checkpoint in ``path``, its tensors in main memory. Never runs code from the file: ``weights_only`` is fixed."""
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Read the checkpoint in ``path``, its tensors in main memory.
+
+        Never runs code from the file: ``weights_only`` and ``map_location``, which Lightning passes, have no say.
+        """
         return read_checkpoint(Path(path))
 
 
 def checkpoint_callbacks(folder: Path, has_validation: bool) -> list[Callback]:
-    """``last.ckpt`` after each epoch, to go on from, and ``best.ckpt``: the weights of the epoch that is best on validation."""
+    """Build the callbacks that save ``last.ckpt`` after each epoch, to resume from, and ``best.ckpt``.
+
+    ``best.ckpt`` holds the weights of the epoch with the highest ``val/accuracy``; without validation there is none.
+    """
     last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     best = ModelCheckpoint(
         folder, "best", monitor="val/accuracy", mode="max", save_weights_only=True,
         save_on_train_epoch_end=True, enable_version_counter=False,
     )  # fmt: skip
     return [best, last] if has_validation else [last]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a rename in this folder to disk, where the system allows that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

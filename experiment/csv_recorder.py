@@ -6,7 +6,6 @@ resumed run has each epoch exactly once.
 
 import csv
 import io
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+from configs.files import atomic_write_text
 from experiment.curves import save_curves
 
 Row = dict[str, float]
@@ -96,12 +96,7 @@ def write_rows(rows: list[Row], file: Path) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w") as stream:
-        stream.write(text.getvalue())
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, file)
+    atomic_write_text(file, text.getvalue())
 
 
 def _number(value: Tensor | float) -> float:

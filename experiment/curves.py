@@ -4,6 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from configs.files import atomic_write
+
 from viz_callbacks.drawing import palette
 
 COLOURS = {"train": palette.BLUE, "val": palette.GREY, "test": palette.VERMILLION}
@@ -26,6 +28,5 @@ def save_curves(rows: list[dict[str, float]], file: Path, title: str) -> None:
     loss.set_ylabel("cross-entropy (nats)")
     accuracy.set_ylabel("top-1 accuracy (%)")
     accuracy.set_ylim(0, 100)
-    partial = file.with_name(f".{file.name}.partial")
-    figure.savefig(partial, format="png", dpi=110)
-    partial.replace(file)
+    with atomic_write(file) as stream:
+        figure.savefig(stream, format="png", dpi=110)

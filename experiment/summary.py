@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from configs.files import atomic_write_text
 from experiment.csv_recorder import Row, format_duration
 from experiment.hardware import describe_hardware
 
@@ -83,7 +84,7 @@ def resume_hint(folder: Path) -> str:
 
 def write_summary(values: dict[str, Any], file: Path) -> None:
     """Write the summary as JSON."""
-    file.write_text(json.dumps(values, indent=1) + "\n")
+    atomic_write_text(file, json.dumps(values, indent=1) + "\n")
 
 
 def code_version() -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.progress import DownloadColumn
 
+from configs.files import atomic_write
 from datamodules.progress import progress_bar
 
 URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
@@ -34,37 +35,32 @@ def download(target: Path) -> None:
 
     Raises DownloadError after ``TRIES`` tries, OSError where ``target`` cannot be written.
     """
-    partial = target.with_name(target.name + ".partial")
-    try:
-        for attempt in range(TRIES):
-            try:
-                _fetch(partial)
-                partial.replace(target)
-                return
-            except DownloadError:
-                if attempt == TRIES - 1:
-                    raise
-                time.sleep(BACK_OFF * 2**attempt)
-    finally:
-        partial.unlink(missing_ok=True)
+    for attempt in range(TRIES):
+        try:
+            _fetch(target)
+            return
+        except DownloadError:
+            if attempt == TRIES - 1:
+                raise
+            time.sleep(BACK_OFF * 2**attempt)
 
 
-def _fetch(file: Path) -> None:
-    """One try: the whole archive into ``file``, its size and checksums watched."""
+def _fetch(target: Path) -> None:
+    """Fetch the whole archive into ``target``, its size and checksums watched: one try."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    with open(file, "wb") as output:
-        for chunk in _received():
+    with atomic_write(target) as output:
+        for chunk in _receive():
             output.write(chunk)
             md5.update(chunk)
             sha256.update(chunk)
             if output.tell() > MAX_BYTES:
                 raise DownloadError(f"{URL}: sends more than {MAX_BYTES:,} bytes")
-    if (md5.hexdigest(), sha256.hexdigest()) != (MD5, SHA256):
-        raise DownloadError(f"{URL}: what came is not the official archive (wrong checksum)")
+        if (md5.hexdigest(), sha256.hexdigest()) != (MD5, SHA256):
+            raise DownloadError(f"{URL}: what came is not the official archive (wrong checksum)")
 
 
-def _received() -> Iterator[bytes]:
-    """What the server sends, piece by piece, under a progress bar; the network's errors as DownloadError."""
+def _receive() -> Iterator[bytes]:
+    """Yield what the server sends, piece by piece, under a progress bar; errors of the network become DownloadError."""
     request = urllib.request.Request(URL, headers={"User-Agent": "alexnet-zfnet-caltech101"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response, progress_bar(DownloadColumn()) as progress:
