@@ -1,35 +1,41 @@
 """The command line: ``group=preset`` and ``dotted.key=value`` over typed defaults.
 
 Order, later wins: defaults of the dataclasses < ``--config FILE`` < presets of the groups named < dotted keys.
-A preset is a small YAML file in ``configs/<group>/`` that may set any key.
+A preset is a small YAML file in ``configs/presets/<group>/`` that may set any key.
 """
 
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.files import atomic_write_text
-from configs.settings import Settings, SettingsError
+from configs.settings import Settings, SettingsError, fields
+from configs.validation import validate
 
 PRESETS = Path(__file__).parent / "presets"
 GROUPS = ("recipe", "model", "data", "logger")
 DEFAULT_PRESETS = {"recipe": "fast", "model": "alexnet", "data": "caltech101", "logger": "wandb"}
+RENAMED = {"viz.answers": "viz.sensitivity", "viz.numbers": "viz.metrics", "viz.strongest": "viz.top_maps"}
+"""Settings by the names that they once had: command lines, sweeps and config files of that time may still hold them."""
 
 
 def parse(arguments: list[str]) -> Settings:
-    """Settings from the words after ``train.py``.
+    """Read the settings from the command line's arguments.
+
+    Args:
+        arguments: those after ``train.py``: ``group=preset``, ``dotted.key=value``, ``--config FILE``.
 
     Raises:
         SettingsError: an unknown key, a value of the wrong type or out of range, an unreadable file.
     """
-    pairs = [_pair(word) for word in _joined_config(arguments)]
+    pairs = [_split_argument(argument) for argument in _join_config(arguments)]
     groups = {key: value for key, value in pairs if key in GROUPS}
     files = [value for key, value in pairs if key == "config"]
     dotted = [(key, value) for key, value in pairs if key not in (*GROUPS, "config")]
@@ -40,54 +46,44 @@ def parse(arguments: list[str]) -> Settings:
     for group in GROUPS:
         if group in groups or not files:
             name = groups.get(group, DEFAULT_PRESETS[group])
-            config = _merge(config, _load(_preset(group, name)), f"{group}={name}")
+            config = _merge(config, _load(_preset_file(group, name)), f"{group}={name}")
     for key, value in dotted:
         if not value.startswith("{"):  # several settings of a group at once: optim={'lr': 0.1}
             _check_key(key)
-        word = f"{key}={value}"
-        config = _merge(config, OmegaConf.from_dotlist([f"{key}={'null' if value == 'None' else value}"]), word)
+        config = _merge(config, _read_pair(key, value), f"{key}={value}")
     settings = typing.cast(Settings, OmegaConf.to_object(config))
     validate(settings)
     return settings
 
 
 def load_settings(file: Path) -> Settings:
-    """The settings that a run saved in its ``config.yaml``. Raises SettingsError when they can't be read."""
+    """Read the settings that a run saved in its ``config.yaml``. Raises SettingsError when they can't be read."""
     return parse([f"config={file}"])
 
 
 def save_settings(settings: Settings, file: Path) -> None:
-    """Write all settings as YAML; ``--config FILE`` repeats the run."""
+    """Write all settings as YAML, from which ``--config FILE`` repeats the run."""
     atomic_write_text(file, OmegaConf.to_yaml(OmegaConf.structured(settings)))
 
 
 def flat(settings: Settings) -> dict[str, Any]:
-    """Settings as one level of dotted keys: sweeps and single runs then share their columns in W&B."""
+    """Return the settings as one level of dotted keys: sweeps and single runs then share their columns in W&B."""
     return {key: attrgetter(key)(settings) for key, _ in fields()}
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as nested dictionaries of plain types: what goes into a checkpoint, which then loads with weights_only."""
+    """Return the settings as nested dictionaries of plain types, which a checkpoint may hold and still load safely."""
     return dataclasses.asdict(settings)
 
 
 def preset_names(group: str) -> list[str]:
-    """The presets of a group, the default first."""
+    """Return the names of a group's presets, the default first."""
     names = sorted(file.stem for file in (PRESETS / group).glob("*.yaml"))
     return sorted(names, key=lambda name: name != DEFAULT_PRESETS[group])
 
 
-def fields(of: type = Settings, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    """Every setting as (dotted key, dataclass field), in order of definition."""
-    for entry in dataclasses.fields(of):
-        if dataclasses.is_dataclass(entry.type):
-            yield from fields(typing.cast(type, entry.type), f"{prefix}{entry.name}.")
-        else:
-            yield f"{prefix}{entry.name}", entry
-
-
 def help_text() -> str:
-    """What ``--help`` shows: every key with its default, its choices and a line of explanation."""
+    """Return what ``--help`` shows: every key with its default, its choices and a line of explanation."""
     lines = [
         "python train.py [group=preset ...] [key=value ...] [--config FILE]",
         "",
@@ -112,76 +108,32 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def validate(settings: Settings) -> None:
-    """Raise SettingsError for a word that is not among the choices, a number out of range or an impossible combination."""
-    for key, entry in fields():
-        value, choices = attrgetter(key)(settings), entry.metadata["choices"]
-        if choices and value not in choices:
-            raise SettingsError(f"{key}={value}: choose one of {', '.join(choices)}")
-    data, optim, model = settings.data, settings.optim, settings.model
-    for key, holds, wanted in (
-        ("optim.lr", optim.lr > 0, "above 0"),
-        ("optim.momentum", 0 <= optim.momentum < 1, "from 0 to below 1"),
-        ("optim.weight_decay", optim.weight_decay >= 0, "0 or more"),
-        ("optim.warmup_epochs", optim.warmup_epochs >= 0, "0 or more"),
-        ("optim.label_smoothing", 0 <= optim.label_smoothing < 1, "from 0 to below 1"),
-        ("optim.clip", optim.clip >= 0, "0 or more"),
-        ("optim.filter_radius", optim.filter_radius >= 0, "0 or more"),
-        ("trainer.max_epochs", settings.trainer.max_epochs >= 1, "1 or more"),
-        ("model.dropout", 0 <= model.dropout < 1, "from 0 to below 1"),
-        ("model.streams", model.streams in (1, 2), "1 or 2"),
-        ("model.conv1_size", 1 <= model.conv1_size <= 31, "from 1 to 31 pixels"),
-        ("model.conv1_stride", 1 <= model.conv1_stride <= 8, "from 1 to 8 pixels"),
-        ("data.test_fraction", 0 < data.test_fraction < 1, "between 0 and 1"),
-        ("data.val_fraction", 0 <= data.val_fraction < 1, "from 0 to below 1"),
-        ("data.train_per_class", data.train_per_class >= 1, "1 or more"),
-        ("data.test_per_class", data.test_per_class >= 1, "1 or more"),
-        ("data.batch_size", data.batch_size >= 1, "1 or more"),
-        ("data.image_size", data.image_size is None or 67 <= data.image_size <= 1024, "from 67 to 1024 pixels"),
-        ("data.train_sizes", all(67 <= size <= 1024 for size in data.train_sizes), "from 67 to 1024 pixels each"),
-        ("data.workers", data.workers is None or data.workers >= 0, "0 or more"),
-        ("data.crop_area", 0 < data.crop_area <= 1, "above 0, at most 1"),
-        ("data.jitter", 0 <= data.jitter < 1, "from 0 to below 1"),
-        ("data.cutmix", 0 <= data.cutmix <= 1, "from 0 to 1"),
-        ("data.images_per_class", data.images_per_class >= 5, "5 or more"),
-        ("viz.every_n_epochs", settings.viz.every_n_epochs >= 0, "0 or more"),
-        ("viz.maps", settings.viz.maps >= 1, "1 or more"),
-        ("viz.top_maps", settings.viz.top_maps >= 0, "0 or more"),
-        ("seed", settings.seed >= 0, "0 or more"),
-        ("data.seed", data.seed >= 0, "0 or more"),
-    ):
-        if not holds:
-            raise SettingsError(f"{key}={attrgetter(key)(settings)}: it must be {wanted}")
-    if model.streams == 2 and model.name != "alexnet":
-        raise SettingsError(f"model.streams=2: only AlexNet has two streams, not {model.name}; leave it at 1")
-    if (model.conv1_size, model.conv1_stride) != (11, 4) and model.name != "alexnet":
-        raise SettingsError(f"model.conv1_size, model.conv1_stride: {model.name} has its own; they are for model=alexnet")
-    if model.pooling == "l2" and (data.image_size is not None or data.train_sizes):
-        raise SettingsError(
-            "model.pooling=l2 takes images of the architecture's own size only; add data.image_size=null data.train_sizes=[]"
-        )
+def _join_config(arguments: list[str]) -> list[str]:
+    """Return the arguments with ``--config FILE`` as one of them, ``config=FILE``."""
+    joined = list(arguments)
+    if "--config" in joined[:-1]:
+        position = joined.index("--config")
+        joined[position : position + 2] = [f"config={joined[position + 1]}"]
+    return joined
 
 
-def _joined_config(arguments: list[str]) -> list[str]:
-    """``--config FILE`` as one word."""
-    words = list(arguments)
-    for position, word in enumerate(words[:-1]):
-        if word == "--config":
-            words[position : position + 2] = [f"config={words[position + 1]}"]
-            break
-    return words
-
-
-def _pair(word: str) -> tuple[str, str]:
-    key, equals, value = word.removeprefix("--").partition("=")
+def _split_argument(argument: str) -> tuple[str, str]:
+    key, equals, value = argument.removeprefix("--").partition("=")
     if not equals or not key:
-        raise SettingsError(f"{word!r} is not key=value; python train.py --help shows every key")
+        raise SettingsError(f"{argument!r} is not key=value; python train.py --help shows every key")
     if "${" in value:
-        raise SettingsError(f"{word}: references such as ${{...}} are not read; write the value itself")
+        raise SettingsError(f"{argument}: references such as ${{...}} are not read; write the value itself")
     return key, value
 
 
-def _preset(group: str, name: str) -> Path:
+def _read_pair(key: str, value: str) -> DictConfig:
+    try:
+        return OmegaConf.from_dotlist([f"{key}={'null' if value == 'None' else value}"])
+    except yaml.YAMLError as problem:
+        raise SettingsError(f"{key}={value}: the value is not valid YAML: {_first_line(problem)}") from problem
+
+
+def _preset_file(group: str, name: str) -> Path:
     if name not in preset_names(group):
         raise SettingsError(f"{group}={name}: choose one of {', '.join(preset_names(group))}")
     return PRESETS / group / f"{name}.yaml"
@@ -190,15 +142,23 @@ def _preset(group: str, name: str) -> Path:
 def _load(file: Path) -> DictConfig:
     try:
         loaded = OmegaConf.load(file)
+    except yaml.YAMLError as problem:
+        raise SettingsError(f"{file} is not valid YAML: {_first_line(problem)}") from problem
     except (OSError, ValueError, OmegaConfBaseException) as problem:
         raise SettingsError(f"{file} can't be read: {_first_line(problem)}") from problem
-    except Exception as problem:  # the YAML parser's own errors share no base class with the above
-        raise SettingsError(f"{file} is not valid YAML: {_first_line(problem)}") from problem
     if not isinstance(loaded, DictConfig):
         raise SettingsError(f"{file} is not a mapping of settings")
     if "${" in file.read_text():
         raise SettingsError(f"{file}: references such as ${{...}} are not read; write the value itself")
+    if old := [key for key in RENAMED if _holds(loaded, key)]:
+        raise SettingsError(f"{file}: {'; '.join(map(_explain_unknown, old))}; change that in the file")
     return loaded
+
+
+def _holds(config: DictConfig, key: str) -> bool:
+    group, _, name = key.partition(".")
+    settings = config.get(group)
+    return isinstance(settings, DictConfig) and name in settings
 
 
 def _check_key(key: str) -> None:
@@ -207,16 +167,18 @@ def _check_key(key: str) -> None:
         return
     if any(name.startswith(f"{key}.") for name in known):
         raise SettingsError(f"{key} is a group of settings: set {key}.NAME=value; python train.py --help shows them")
-    _unknown(key, known)
+    raise SettingsError(_explain_unknown(key))
 
 
-def _unknown(key: str, known: list[str]) -> NoReturn:
-    last_parts = {name.rpartition(".")[2]: name for name in known}
-    close = difflib.get_close_matches(key, known, 1) or [
-        last_parts[part] for part in difflib.get_close_matches(key.rpartition(".")[2], last_parts, 1)
-    ]
-    hint = f"did you mean {close[0]}?" if close else "python train.py --help shows every key"
-    raise SettingsError(f"unknown setting {key}; {hint}")
+def _explain_unknown(key: str) -> str:
+    if key in RENAMED:
+        return f"{key} is now called {RENAMED[key]}"
+    known = {name: name for name, _ in fields()}
+    by_last_part = {name.rpartition(".")[2]: name for name in known}
+    for names, wanted in ((known, key), (by_last_part, key.rpartition(".")[2])):
+        if close := difflib.get_close_matches(wanted, names, 1):
+            return f"unknown setting {key}; did you mean {names[close[0]]}?"
+    return f"unknown setting {key}; python train.py --help shows every key"
 
 
 def _merge(config: Any, change: Any, origin: str) -> Any:
@@ -225,12 +187,10 @@ def _merge(config: Any, change: Any, origin: str) -> Any:
     except OmegaConfBaseException as problem:
         key = str(getattr(problem, "full_key", "") or "")
         known = [name for name, _ in fields()]
-        if key and key not in known and not any(name.startswith(f"{key}.") for name in known):
-            try:
-                _unknown(key, known)
-            except SettingsError as unknown:
-                raise SettingsError(f"{origin}: {unknown}" if "=" not in origin else str(unknown)) from problem
-        raise SettingsError(f"{origin}: {_first_line(problem)}") from problem
+        if not key or key in known or any(name.startswith(f"{key}.") for name in known):
+            raise SettingsError(f"{origin}: {_first_line(problem)}") from problem
+        explanation = _explain_unknown(key)
+        raise SettingsError(explanation if "=" in origin else f"{origin}: {explanation}") from problem
 
 
 def _first_line(problem: BaseException) -> str:

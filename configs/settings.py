@@ -1,10 +1,13 @@
 """Every setting of a run: typed, with its default, its choices and a line of explanation.
 
-The dataclasses are OmegaConf structured configs. This room imports neither torch nor Lightning, so that
+The dataclasses are OmegaConf structured configs. This package imports neither torch nor Lightning, so that
 ``python train.py --help`` answers at once.
 """
 
+import dataclasses
 import os
+import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +17,12 @@ class SettingsError(ValueError):
 
 
 def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
-    """A dataclass field with its explanation and, where only some words are allowed, these words."""
+    """Build a dataclass field with its explanation and, where only some words are allowed, these as its choices."""
     return field(default=default, metadata={"help": help, "choices": choices})
 
 
 def from_environment(variable: str, default: str | None, help: str) -> Any:
-    """A field whose default is an environment variable's value at start, else ``default``."""
+    """Build a field whose default is an environment variable's value at start, else ``default``."""
     return field(
         default_factory=lambda: os.environ.get(variable, default),
         metadata={"help": f"{help} [default: ${variable}, else {default or 'none'}]", "choices": None},
@@ -118,7 +121,7 @@ class VizSettings:
     maps: int = setting(100, "feature maps shown of each layer")
     top_maps: int = setting(4, "maps of each layer whose nine strongest activations are shown; 0 for none")
     metrics: bool = setting(True, "measure the projections of the probes: block artefacts, localisation, class sensitivity ...")
-    sensitivity: bool = setting(True, "after the last epoch, picture what the answer depends on: occlusion and invariance")
+    sensitivity: bool = setting(True, "after the last epoch, picture what the prediction depends on: occlusion and invariance")
     scale: str = setting("robust", "range of a picture: robust: anew each time; fixed: as first seen", ("robust", "fixed"))
 
 
@@ -144,4 +147,13 @@ class Settings:
     seed: int = setting(1, "weights, order of the images, augmentation, dropout")
     runs: str = setting("runs", "folder that holds the runs' folders")
     name: str | None = setting(None, "name of the run's folder [default: model-data-seed, numbered]")
-    resume: str | None = setting(None, "last, a run's folder or a checkpoint file: go on from there")
+    resume: str | None = setting(None, "run to resume: last, a run's folder or a checkpoint file")
+
+
+def fields(of: type = Settings, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """Yield every setting as (dotted key, dataclass field), in order of definition."""
+    for entry in dataclasses.fields(of):
+        if dataclasses.is_dataclass(entry.type):
+            yield from fields(typing.cast(type, entry.type), f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}", entry

@@ -32,9 +32,14 @@ def test_bytes_and_text_are_written_as_they_are(tmp_path: Path) -> None:
 )
 def test_whatever_fails_leaves_the_earlier_file_and_nothing_else(problem: BaseException, tmp_path: Path) -> None:
     atomic_write_text(tmp_path / "file", "earlier")
-    with pytest.raises(type(problem)) as caught, atomic_write(tmp_path / "file") as file:
-        file.write(b"later")
-        raise problem
+
+    def fail() -> None:
+        with atomic_write(tmp_path / "file") as file:
+            file.write(b"later")
+            raise problem
+
+    with pytest.raises(type(problem)) as caught:
+        fail()
     assert caught.value is problem, "also an error that names another file"
     assert os.listdir(tmp_path) == ["file"]
     assert (tmp_path / "file").read_text() == "earlier"

@@ -75,3 +75,12 @@ def test_nothing_to_resume_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "loose.ckpt").touch()
     with pytest.raises(SettingsError, match="not a run's folder"):
         open_run([f"resume={tmp_path / 'loose.ckpt'}"])
+
+
+def test_an_older_runs_settings_are_answered_with_their_new_names(tmp_path: Path) -> None:
+    checkpoint = interrupted_run(tmp_path)
+    config = checkpoint.parents[1] / "config.yaml"
+    config.write_text(config.read_text().replace("sensitivity: true", "answers: true"))
+    for resume in (f"resume={checkpoint}", "resume=last"):
+        with pytest.raises(SettingsError, match=rf"{config}: viz.answers is now called viz.sensitivity"):
+            open_run([f"runs={tmp_path}", resume])
