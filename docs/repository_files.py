@@ -1,0 +1,30 @@
+"""Bring files from outside of docs/ into the site, so that links in the pages work both there and on a repository host.
+
+The pages of results/ and their pictures become a part of the site. Links to other files of the repository, such as examples/,
+lead to a copy of the file.
+"""
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("results/**/*", "examples/*.py", "CHANGELOG.md", "LICENSE")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the files that the pages link to, under their paths in the repository."""
+    for path in sorted(path for pattern in COPIED for path in ROOT.glob(pattern) if path.is_file()):
+        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn a link from docs/PAGE to ../FILE into one to FILE: the site has docs/ and the repository in one folder."""
+    if page.file.src_uri.startswith("results/"):
+        return markdown
+    up = "../" * page.file.src_uri.count("/")
+    return re.sub(rf"\]\({re.escape(up)}\.\./(?=\w)", f"]({up}", markdown)
