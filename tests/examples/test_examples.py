@@ -1,0 +1,47 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_your_own_network_writes_a_picture(tmp_path: Path) -> None:
+    program = ROOT / "examples/your_own_network.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, program, "--untrained"], cwd=tmp_path, env=environment, check=True, timeout=120)
+    with Image.open(tmp_path / "inside.png") as picture:
+        assert picture.width > 6 * 224  # five layers and DeNet, side by side
+        assert picture.height > 224
+        assert len(picture.convert("RGB").getcolors(maxcolors=1 << 24) or []) > 1000
+
+
+def test_the_readme_shows_the_lines_of_the_example() -> None:
+    (block,) = blocks("python")
+    program = (ROOT / "examples/your_own_network.py").read_text(encoding="utf-8")
+    imports, core = block.split("\n\n")
+    assert imports in program
+    assert program.endswith(core)
+    assert len(imports.splitlines()) + len(core.splitlines()) == 12
+
+
+def test_the_readme_begins_with_the_commands_that_ci_runs() -> None:
+    training, tests = blocks("bash")[:2]
+    assert training == "pip install -e '.[train]' && python train.py model=alexnet data=shapes\n"
+    assert tests == "pip install -e '.[test]' && python -m pytest\n"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) < 900
+    assert [line for line in README.splitlines() if len(line) >= 100] == []
