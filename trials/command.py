@@ -13,9 +13,14 @@ from trials.sweep_file import Sweep
 
 
 def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list[str]:
-    """The words that start a trial with these values; ``folder`` takes the file of ``${args_json_file}``.
+    """Return the command that starts a trial with these values, as a list of arguments.
 
     ``${interpreter}`` is the Python that runs this, where the agent takes the first ``python`` of the PATH.
+
+    Args:
+        sweep: the sweep, whose ``command`` is filled in.
+        values: the value of each parameter, by its key.
+        folder: takes ``arguments.json``, the file of ``${args_json_file}``.
 
     Raises:
         SettingsError: a macro that isn't known, or an environment variable that isn't set.
@@ -27,7 +32,7 @@ def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list
         "${program}": [sweep.program],
         "${args}": [f"--{pair}" for pair in pairs],
         "${args_no_hyphens}": pairs,
-        "${args_no_equals}": [word for key, value in values.items() for word in (f"--{key}", str(value))],
+        "${args_no_equals}": [argument for key, value in values.items() for argument in (f"--{key}", str(value))],
         "${args_no_boolean_flags}": [
             f"--{key}" if value is True else f"--{key}={value}" for key, value in values.items() if value is not False
         ],
@@ -39,13 +44,17 @@ def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list
     if "${args_json_file}" in sweep.command:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "arguments.json").write_text(json.dumps(dict(values)))
-    words = []
+    command = []
     for part in sweep.command:
-        words += macros[part] if part in macros else [re.sub(r"\$\{([^}]*)\}", lambda macro: _variable(sweep, macro[1]), part)]
-    return words
+        if part in macros:
+            command += macros[part]
+        else:
+            command.append(re.sub(r"\$\{([^}]*)\}", lambda macro: _environment_variable(sweep, macro[1]), part))
+    return command
 
 
-def _variable(sweep: Sweep, macro: str) -> str:
+def _environment_variable(sweep: Sweep, macro: str) -> str:
+    """Return the value of the variable that the macro ``envvar:NAME`` names."""
     kind, _, name = macro.partition(":")
     if kind != "envvar":
         raise SettingsError(f"{sweep.file}: command: ${{{macro}}} is not known here")

@@ -18,118 +18,132 @@ Quantile = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these values, each equally likely."""
+    """One of several values, each equally likely."""
 
     values: tuple[Any, ...]
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        """The value that a trial tries."""
+        """Return the value that a trial tries."""
         if len(self.values) == 1:
             return self.values[0]
         return self.values[trial.suggest_categorical(key, range(len(self.values)))]
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number whose distribution has this quantile function; a multiple of ``step``, if there is one, and maybe whole."""
-
-    quantile: Quantile
-    step: float | None = None
-    whole: bool = False
-
-    def suggest(self, trial: Trial, key: str) -> float:
-        """The number that a trial tries."""
-        return self.at(trial.suggest_float(key, 0, 1))
-
-    def at(self, u: float) -> float:
-        """The number at a share u of the distribution, from 0 to 1."""
-        value = self.quantile(min(max(u, 1e-9), 1 - 1e-9))
-        if self.step:
-            value = round(value / self.step) * self.step
-        return round(value) if self.whole else float(f"{value:.6g}")
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """One of these values, likely as the weights say."""
+class WeightedChoice:
+    """One of several values, each with its own probability."""
 
     values: tuple[Any, ...]
     weights: tuple[float, ...]
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        """The value that a trial tries."""
-        left = trial.suggest_float(key, 0, 1) * sum(self.weights)
+        """Return the value that a trial tries."""
+        remaining = trial.suggest_float(key, 0, 1) * sum(self.weights)
         for value, weight in zip(self.values, self.weights, strict=True):
-            left -= weight
-            if left <= 0:
+            remaining -= weight
+            if remaining <= 0:
                 return value
         return self.values[-1]
 
 
-Parameter = Choice | Number | Weighted
+@dataclass(frozen=True)
+class Number:
+    """A number from the distribution with this quantile function; a multiple of ``step``, if there is one."""
+
+    quantile: Quantile
+    step: float | None = None
+    integer: bool = False
+
+    def suggest(self, trial: Trial, key: str) -> float:
+        """Return the number that a trial tries."""
+        return self.at(trial.suggest_float(key, 0, 1))
+
+    def at(self, u: float) -> float:
+        """Return the number below which the share u of the distribution lies, u from 0 to 1."""
+        value = self.quantile(min(max(u, 1e-9), 1 - 1e-9))
+        if self.step:
+            value = round(value / self.step) * self.step
+        return round(value) if self.integer else float(f"{value:.6g}")
 
 
-def parameter(entry: dict[str, Any], grid: bool) -> Parameter:
-    """The parameter that an entry below ``parameters:`` describes. For a ``grid`` all must be countable.
+Parameter = Choice | WeightedChoice | Number
+
+
+def parse_parameter(entry: dict[str, Any], grid: bool) -> Parameter:
+    """Parse an entry below ``parameters:``. For a ``grid`` its values must be countable.
 
     Raises:
-        ValueError: says what is wrong with the entry.
+        ValueError: the entry is wrong; the message says how.
     """
-    found = _parameter(dict(entry))
-    if grid and not isinstance(found, Choice):
-        countable = _countable(entry)
-        if countable is None:
+    parameter = _parse(dict(entry))
+    if grid and not isinstance(parameter, Choice):
+        values = _grid_values(entry)
+        if values is None:
             raise ValueError("a grid needs values, or whole numbers or steps from min to max; method: random takes the rest")
-        return Choice(countable)
-    return found
+        return Choice(values)
+    return parameter
 
 
-def _parameter(entry: dict[str, Any]) -> Parameter:
-    kind = str(entry.pop("distribution", None) or _default(entry))
+def _parse(entry: dict[str, Any]) -> Parameter:
+    kind = str(entry.pop("distribution", None) or _default_distribution(entry))
     if kind == "constant":
         return Choice((_take(entry, kind, "value"),))
     if kind in ("categorical", "categorical_w_probabilities"):
-        values = _take(entry, kind, "values", None if "probabilities" not in entry else ("probabilities",))
-        if not isinstance(values, list) or not values:
-            raise ValueError("values must be a list with at least one value")
-        weights = entry.get("probabilities")
-        if weights is None:
-            return Choice(tuple(values))
-        if len(weights) != len(values) or min(weights) < 0 or sum(weights) <= 0:
-            raise ValueError("probabilities must be as many as values, none below 0")
-        return Weighted(tuple(values), tuple(float(weight) for weight in weights))
-    if kind not in DISTRIBUTIONS:
-        raise ValueError(f"no distribution {kind}: {', '.join(('constant', 'categorical', *DISTRIBUTIONS))}")
+        return _parse_choice(entry, kind)
+    if kind in DISTRIBUTIONS:
+        return _parse_number(entry, kind)
+    raise ValueError(f"no distribution {kind}: {', '.join(('constant', 'categorical', *DISTRIBUTIONS))}")
+
+
+def _parse_choice(entry: dict[str, Any], kind: str) -> Choice | WeightedChoice:
+    values = _take(entry, kind, "values", optional=("probabilities",))
+    if not isinstance(values, list) or not values:
+        raise ValueError("values must be a list with at least one value")
+    weights = entry.get("probabilities")
+    if weights is None:
+        return Choice(tuple(values))
+    if len(weights) != len(values) or min(weights) < 0 or sum(weights) <= 0:
+        raise ValueError("probabilities must be as many as values, none below 0")
+    return WeightedChoice(tuple(values), tuple(float(weight) for weight in weights))
+
+
+def _parse_number(entry: dict[str, Any], kind: str) -> Number:
     names, quantile = DISTRIBUTIONS[kind]
-    whole, step = kind == "int_uniform", None
+    integer, step = kind == "int_uniform", None
     if kind.startswith("q_"):
         step = float(entry.pop("q", 1))
         if step <= 0:
             raise ValueError("q must be above 0")
-        whole = step.is_integer()
+        integer = step.is_integer()
+    arguments = _take_arguments(entry, kind, names)
+    if entry:
+        raise ValueError(f"{', '.join(entry)} doesn't belong to distribution {kind}")
+    if names == ("min", "max") and arguments[0] >= arguments[1]:
+        raise ValueError(f"min {arguments[0]:g} must be below max {arguments[1]:g}")
+    number = Number(lambda u: quantile(u, *arguments), step, integer)
+    try:
+        number.at(0.5)
+    except (ValueError, ArithmeticError) as error:
+        raise ValueError(f"distribution {kind} has no values between these bounds") from error
+    return number
+
+
+def _take_arguments(entry: dict[str, Any], kind: str, names: tuple[str, ...]) -> list[float]:
+    """Remove the arguments of a distribution from its entry and return them in the order of their names."""
     defaults = {"mu": 0.0, "sigma": 1.0} if names == ("mu", "sigma") else {}
-    numbers = []
+    arguments = []
     for name in names:
         if name not in entry and name not in defaults:
             raise ValueError(f"distribution {kind} needs {' and '.join(names)}")
         number = entry.pop(name, defaults.get(name))
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise ValueError(f"{name}: {number} is no number" + _exponent_hint(number))
-        numbers.append(float(number))
-    if entry:
-        raise ValueError(f"{', '.join(entry)} doesn't belong to distribution {kind}")
-    if names == ("min", "max") and numbers[0] >= numbers[1]:
-        raise ValueError(f"min {numbers[0]:g} must be below max {numbers[1]:g}")
-    try:
-        made = Number(lambda u: quantile(u, *numbers), step, whole)
-        made.at(0.5)
-    except (ValueError, ArithmeticError) as problem:
-        raise ValueError(f"distribution {kind} has no values between these bounds") from problem
-    return made
+        arguments.append(float(number))
+    return arguments
 
 
-def _default(entry: dict[str, Any]) -> str:
-    """The distribution that is meant where none is named."""
+def _default_distribution(entry: dict[str, Any]) -> str:
+    """Return the distribution that is meant where none is named."""
     if "value" in entry:
         return "constant"
     if "values" in entry:
@@ -142,25 +156,27 @@ def _default(entry: dict[str, Any]) -> str:
     raise ValueError("needs value, values, min and max, or a distribution")
 
 
-def _take(entry: dict[str, Any], kind: str, name: str, also: Sequence[str] | None = None) -> Any:
+def _take(entry: dict[str, Any], kind: str, name: str, optional: Sequence[str] = ()) -> Any:
+    """Return a value of an entry that has no other keys but the ``optional`` ones."""
     if name not in entry:
         raise ValueError(f"distribution {kind} needs {name}")
-    others = [key for key in entry if key != name and key not in (also or ())]
+    others = [key for key in entry if key != name and key not in optional]
     if others:
         raise ValueError(f"{', '.join(others)} doesn't belong beside {name}")
     return entry[name]
 
 
 def _exponent_hint(number: Any) -> str:
-    """YAML reads 1e-4 as a word."""
+    """Return how to write 1e-4, which YAML reads as a string."""
     try:
         return f"; write {float(number)}" if isinstance(number, str) else ""
     except ValueError:
         return ""
 
 
-def _countable(entry: dict[str, Any]) -> tuple[float, ...] | None:
-    kind = entry.get("distribution") or _default(entry)
+def _grid_values(entry: dict[str, Any]) -> tuple[float, ...] | None:
+    """Return the values that a grid takes between min and max, None for a distribution without steps."""
+    kind = entry.get("distribution") or _default_distribution(entry)
     if kind not in ("int_uniform", "q_uniform"):
         return None
     step = float(entry.get("q", 1))
@@ -172,7 +188,7 @@ def _log_uniform(u: float, low: float, high: float) -> float:
     return math.exp(low + (high - low) * u)
 
 
-# By W&B's names, with the names of the numbers that each takes: docs.wandb.ai, sweep configuration options.
+# By W&B's names, with the names of the arguments that each takes: docs.wandb.ai, sweep configuration options.
 DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], Callable[..., float]]] = {
     "uniform": (("min", "max"), lambda u, low, high: low + (high - low) * u),
     "int_uniform": (("min", "max"), lambda u, low, high: low - 0.5 + (high - low + 1) * u),

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 import yaml
 
 from configs import SettingsError
-from trials.parameters import Parameter, parameter
+from trials.parameters import Number, Parameter, parse_parameter
 
 Refuse = Callable[[tuple[str, ...], str], NoReturn]
-"""Raises for the key at a place in the file, with the reason."""
+"""Raises SettingsError for the key at a path in the file, with its line and the reason."""
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")  # as W&B has it
 KNOWN = {
@@ -23,17 +23,20 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Metric:
-    """What is searched for. ``name`` is a column of the runs' ``metrics.csv`` or a figure of their ``summary.json``.
+    """What is searched for.
 
-    A trial whose value reaches ``target`` ends the sweep.
+    Attributes:
+        name: a column of the runs' ``metrics.csv`` or a figure of their ``summary.json``.
+        maximize: whether higher is better.
+        target: a trial whose value reaches it ends the sweep.
     """
 
     name: str
     maximize: bool
     target: float | None = None
 
-    def reached(self, rows: list[dict[str, float]], summary: dict[str, Any]) -> float | None:
-        """The best value over the epochs; of a figure that is taken once at the end, that one. None without any."""
+    def best_value(self, rows: list[dict[str, float]], summary: dict[str, Any]) -> float | None:
+        """Return the best value over the epochs, or of a figure taken once at the end that one; None without any."""
         values = [row[self.name] for row in rows if self.name in row]
         if not values:
             return summary.get(self.name)
@@ -42,7 +45,23 @@ class Metric:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file. parameters: by key. hyperband: the first epoch at which trials may be stopped and its factor, or None."""
+    """A sweep file.
+
+    Attributes:
+        file: where it was read from.
+        name: of the study, the runs' folder and the group in W&B.
+        program: what each trial runs.
+        method: grid, random or bayes.
+        metric: what is searched for.
+        parameters: what is varied or set, by key.
+        command: the arguments that start a trial, with macros.
+        run_cap: how many trials there are at most.
+        hyperband: the first epoch at which trials may be stopped, and the factor to the next one; None for no stopping.
+        project: of W&B, for the runs.
+        entity: W&B's user or team.
+        description: shown when the sweep starts.
+        definition: the file as it was read.
+    """
 
     file: Path
     name: str
@@ -60,72 +79,95 @@ class Sweep:
 
     @property
     def varied(self) -> list[str]:
-        """The keys of the parameters that take more than one value."""
-        return [key for key, own in self.parameters.items() if len(getattr(own, "values", "..")) > 1]
+        """Return the keys of the parameters that take more than one value."""
+        return [key for key, entry in self.parameters.items() if isinstance(entry, Number) or len(entry.values) > 1]
 
 
 def read_sweep(file: Path) -> Sweep:
-    """The sweep in a file. Raises SettingsError, with the line, for what is wrong in it or can't be done without a server."""
+    """Read and check a sweep file.
+
+    Raises:
+        SettingsError: something in it is wrong or can't be done without a server; the message names the line.
+    """
+    definition, lines = _load(file)
+
+    def refuse(path: tuple[str, ...], reason: str) -> NoReturn:
+        line = next(lines[path[:length]] for length in range(len(path), -1, -1) if path[:length] in lines)
+        raise SettingsError(f"{file}, line {line}: {': '.join((*path, reason))}")
+
+    _check_keys(definition, refuse)
+    method = definition["method"]
+    parameters: dict[str, Parameter] = {}
+    for key, entry in definition["parameters"].items():
+        try:
+            parameters |= _parse_parameters(key, entry, method == "grid")
+        except ValueError as error:
+            refuse(("parameters", str(key)), str(error))
+    return Sweep(
+        file=file,
+        name=str(definition.get("name", file.stem)),
+        program=str(definition.get("program", "train.py")),
+        method=method,
+        metric=_parse_metric(definition.get("metric"), method, refuse),
+        parameters=parameters,
+        command=tuple(map(str, definition.get("command", DEFAULT_COMMAND))),
+        run_cap=definition.get("run_cap"),
+        hyperband=_parse_hyperband(definition.get("early_terminate"), refuse),
+        project=definition.get("project"),
+        entity=definition.get("entity"),
+        description=definition.get("description"),
+        definition=definition,
+    )
+
+
+def _load(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    """Return the content of a YAML file, and the line of each of its keys."""
     try:
         text = file.read_text()
-        found, lines = yaml.safe_load(text), _lines(yaml.compose(text, yaml.SafeLoader))
-    except OSError as problem:
-        raise SettingsError(f"{file} can't be read: {problem.strerror}") from problem
-    except yaml.YAMLError as problem:
-        raise SettingsError(f"{file} is not valid YAML: {' '.join(str(problem).split())}") from problem
-    if not isinstance(found, dict):
+        content, lines = yaml.safe_load(text), _line_numbers(yaml.compose(text, yaml.SafeLoader))
+    except OSError as error:
+        raise SettingsError(f"{file} can't be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
         raise SettingsError(f"{file} is no sweep: it needs program, method and parameters")
+    return content, lines
 
-    def refuse(place: tuple[str, ...], reason: str) -> NoReturn:
-        line = next(lines[place[:length]] for length in range(len(place), -1, -1) if place[:length] in lines)
-        raise SettingsError(f"{file}, line {line}: {': '.join((*place, reason))}")
 
-    for key in found:
+def _check_keys(definition: dict[str, Any], refuse: Refuse) -> None:
+    """Refuse unknown keys, missing ones, and a search that would never end."""
+    for key in definition:
         if key not in KNOWN:
             refuse((str(key),), f"not known here; a sweep has {', '.join(sorted(KNOWN))}")
     for key in ("method", "parameters"):
-        if key not in found:
+        if key not in definition:
             refuse((), f"{key} is missing")
-    method = found["method"]
+    method, parameters, run_cap = definition["method"], definition["parameters"], definition.get("run_cap")
     if method not in ("grid", "random", "bayes"):
         refuse(("method",), f"{method} is not one of grid, random, bayes")
-    if not isinstance(found["parameters"], dict) or not found["parameters"]:
+    if not isinstance(parameters, dict) or not parameters:
         refuse(("parameters",), "needs at least one parameter")
-    parameters: dict[str, Parameter] = {}
-    for key, entry in found["parameters"].items():
-        try:
-            parameters |= _parameters(key, entry, method == "grid")
-        except ValueError as problem:
-            refuse(("parameters", str(key)), str(problem))
-    run_cap = found.get("run_cap")
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
         refuse(("run_cap",), "must be a whole number from 1")
     if run_cap is None and method != "grid":
         refuse(("method",), f"a {method} search has no end of its own: add run_cap, the number of trials")
-    metric = _metric(found.get("metric"), method, refuse)
-    return Sweep(
-        file, str(found.get("name", file.stem)), str(found.get("program", "train.py")), method, metric, parameters,
-        tuple(map(str, found.get("command", DEFAULT_COMMAND))), run_cap,
-        _hyperband(found.get("early_terminate"), refuse), found.get("project"), found.get("entity"),
-        found.get("description"), found,
-    )  # fmt: skip
 
 
-def _parameters(key: str, entry: Any, grid: bool) -> dict[str, Parameter]:
-    """The parameters below a key: itself or, nested, those below it under dotted keys."""
+def _parse_parameters(key: str, entry: Any, grid: bool) -> dict[str, Parameter]:
+    """Return the parameters below a key: itself or, nested, those below it under dotted keys."""
     if not isinstance(entry, dict):
         raise ValueError("write value: or values: below it")
     if "parameters" not in entry:
-        return {key: parameter(entry, grid)}
+        return {key: parse_parameter(entry, grid)}
     if len(entry) > 1:
         raise ValueError("parameters stands alone in a nested entry")
-    found: dict[str, Parameter] = {}
-    for own, nested in entry["parameters"].items():
-        found |= _parameters(f"{key}.{own}", nested, grid)
-    return found
+    parameters: dict[str, Parameter] = {}
+    for name, nested in entry["parameters"].items():
+        parameters |= _parse_parameters(f"{key}.{name}", nested, grid)
+    return parameters
 
 
-def _metric(entry: Any, method: str, refuse: Refuse) -> Metric:
+def _parse_metric(entry: Any, method: str, refuse: Refuse) -> Metric:
     if entry is None and method != "bayes":
         return Metric("val/accuracy", True)
     if not isinstance(entry, dict) or "name" not in entry:
@@ -141,42 +183,42 @@ def _metric(entry: Any, method: str, refuse: Refuse) -> Metric:
     return Metric(str(entry["name"]), goal == "maximize", target)
 
 
-def _hyperband(entry: Any, refuse: Refuse) -> tuple[int, int] | None:
-    """The first epoch at which trials may be stopped, and the factor to the next ones and of the trials that go on."""
+def _parse_hyperband(entry: Any, refuse: Refuse) -> tuple[int, int] | None:
+    """Return the first epoch at which trials may be stopped, and the factor to the next ones, at which 1/factor stay."""
     if entry is None:
         return None
-    place = ("early_terminate",)
+    path = ("early_terminate",)
     if not isinstance(entry, dict) or entry.get("type") != "hyperband":
-        refuse(place, "type must be hyperband")
+        refuse(path, "type must be hyperband")
     if entry.get("strict"):
-        refuse((*place, "strict"), "not done here: trials are stopped as they come by; leave it out")
+        refuse((*path, "strict"), "not done here: a trial is stopped as soon as it reports; leave it out")
     numbers = {key: number for key, number in entry.items() if key not in ("type", "strict")}
     for key, number in numbers.items():
         if key not in ("min_iter", "max_iter", "s", "eta"):
-            refuse((*place, key), "not known here; hyperband has min_iter, or max_iter and s, and eta")
+            refuse((*path, key), "not known here; hyperband has min_iter, or max_iter and s, and eta")
         if not isinstance(number, int) or number < (2 if key == "eta" else 1):
-            refuse((*place, key), f"must be a whole number from {2 if key == 'eta' else 1}")
+            refuse((*path, key), f"must be a whole number from {2 if key == 'eta' else 1}")
     eta = numbers.pop("eta", 3)
     if numbers.keys() == {"min_iter"}:
         return numbers["min_iter"], eta
     if numbers.keys() == {"max_iter", "s"}:
         return max(1, numbers["max_iter"] // eta ** numbers["s"]), eta
-    refuse(place, "needs min_iter, or max_iter and s")
+    refuse(path, "needs min_iter, or max_iter and s")
 
 
-def _lines(node: yaml.Node | None, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    """The line, from 1, of each key in a document, by the keys that lead to it."""
+def _line_numbers(node: yaml.Node | None, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    """Return the line, from 1, of each key in a document, by the keys that lead to it."""
     if node is None:
         return {(): 1}
-    found = {place: node.start_mark.line + 1}
+    lines = {path: node.start_mark.line + 1}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            own = (*place, str(key.value))
-            found |= _lines(value, own)
-            found[own] = key.start_mark.line + 1
-    return found
+            own_path = (*path, str(key.value))
+            lines |= _line_numbers(value, own_path)
+            lines[own_path] = key.start_mark.line + 1
+    return lines
 
 
-def safe_name(name: str) -> str:
-    """A sweep's name as the name of a folder."""
+def folder_name(name: str) -> str:
+    """Return a sweep's name as the name of a folder."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "sweep"

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from scipy import stats
 
-from trials.parameters import Choice, Number, Weighted, parameter
+from trials.parameters import Choice, Number, WeightedChoice, parse_parameter
 
 Draw = Callable[[np.random.Generator], Any]
 
@@ -32,10 +32,10 @@ Draw = Callable[[np.random.Generator], Any]
     ],
 )
 def test_continuous_numbers_are_distributed_as_numpys(entry: dict[str, Any], draw: Draw) -> None:
-    own = parameter(entry, grid=False)
-    assert isinstance(own, Number)
+    parameter = parse_parameter(entry, grid=False)
+    assert isinstance(parameter, Number)
     generator = np.random.default_rng(0)
-    found = [own.at(u) for u in generator.uniform(size=4000)]
+    found = [parameter.at(u) for u in generator.uniform(size=4000)]
     assert stats.ks_2samp(found, draw(generator)).pvalue > 0.01
 
 
@@ -48,39 +48,41 @@ def test_continuous_numbers_are_distributed_as_numpys(entry: dict[str, Any], dra
     ],
 )
 def test_stepped_numbers_take_each_step_and_nothing_else(entry: dict[str, Any], values: set[float]) -> None:
-    own = parameter(entry, grid=False)
-    assert isinstance(own, Number)
-    found = [own.at(u) for u in np.linspace(0, 1, 1001)]
+    parameter = parse_parameter(entry, grid=False)
+    assert isinstance(parameter, Number)
+    found = [parameter.at(u) for u in np.linspace(0, 1, 1001)]
     assert set(found) == values
     assert found == sorted(found)
 
 
 def test_whole_numbers_are_equally_likely() -> None:
-    own = parameter({"min": 1, "max": 4}, grid=False)
-    assert isinstance(own, Number)
-    counts = np.unique([own.at(u) for u in np.linspace(0.0005, 0.9995, 1000)], return_counts=True)[1]
+    parameter = parse_parameter({"min": 1, "max": 4}, grid=False)
+    assert isinstance(parameter, Number)
+    counts = np.unique([parameter.at(u) for u in np.linspace(0.0005, 0.9995, 1000)], return_counts=True)[1]
     assert np.ptp(counts) <= 2
 
 
 def test_weighted_values_come_as_often_as_they_weigh() -> None:
-    own = parameter({"values": ["a", "b", "c"], "probabilities": [0.7, 0.1, 0.2]}, grid=False)
-    assert isinstance(own, Weighted)
+    parameter = parse_parameter({"values": ["a", "b", "c"], "probabilities": [0.7, 0.1, 0.2]}, grid=False)
+    assert isinstance(parameter, WeightedChoice)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    found = [own.suggest(study.ask(), "letter") for _ in range(400)]
+    found = [parameter.suggest(study.ask(), "letter") for _ in range(400)]
     assert [found.count(letter) / 400 for letter in "abc"] == pytest.approx([0.7, 0.1, 0.2], abs=0.06)
 
 
 def test_values_may_be_anything() -> None:
-    own = parameter({"values": [None, [112, 128], True, "relu"]}, grid=True)
-    assert isinstance(own, Choice)
+    parameter = parse_parameter({"values": [None, [112, 128], True, "relu"]}, grid=True)
+    assert isinstance(parameter, Choice)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    assert {repr(own.suggest(study.ask(), "key")) for _ in range(60)} == {"None", "[112, 128]", "True", "'relu'"}
-    assert parameter({"value": 3}, grid=True) == Choice((3,))
+    assert {repr(parameter.suggest(study.ask(), "key")) for _ in range(60)} == {"None", "[112, 128]", "True", "'relu'"}
+    assert parse_parameter({"value": 3}, grid=True) == Choice((3,))
 
 
 def test_a_grid_counts_whole_numbers_and_steps() -> None:
-    assert parameter({"min": 2, "max": 4}, grid=True) == Choice((2, 3, 4))
-    assert parameter({"distribution": "q_uniform", "min": 0, "max": 0.3, "q": 0.1}, grid=True) == Choice((0, 0.1, 0.2, 0.3))
+    assert parse_parameter({"min": 2, "max": 4}, grid=True) == Choice((2, 3, 4))
+    assert parse_parameter({"distribution": "q_uniform", "min": 0, "max": 0.3, "q": 0.1}, grid=True) == Choice(
+        (0, 0.1, 0.2, 0.3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,9 +103,9 @@ def test_a_grid_counts_whole_numbers_and_steps() -> None:
 )
 def test_what_is_wrong_is_said(entry: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        parameter(entry, grid=False)
+        parse_parameter(entry, grid=False)
 
 
 def test_a_grid_of_all_numbers_is_refused() -> None:
     with pytest.raises(ValueError, match="method: random takes the rest"):
-        parameter({"min": 0.0, "max": 1.0}, grid=True)
+        parse_parameter({"min": 0.0, "max": 1.0}, grid=True)

@@ -1,15 +1,19 @@
 """What happens to a study that several machines share at the moments that real processes seldom hit."""
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 import yaml
 from optuna.trial import TrialState
 
-from trials import study
+from configs import SettingsError
+from trials import database, study
 from trials.study import Study
 from trials.sweep_file import Sweep, read_sweep
 
@@ -54,7 +58,49 @@ def test_a_grid_whose_creator_died_before_it_was_enqueued_is_completed(
     died = optuna.create_study(storage=storage, study_name="tried", direction="maximize")
     died.enqueue_trial({"lr": 0})
     taken_over = Study(sweep_of(tmp_path), tmp_path, storage)
-    assert [trial.system_attrs["fixed_params"] for trial in taken_over.trials] == [{"lr": 0}, {"lr": 1}]
+    assert asked_values(taken_over) == [{"lr": 0.1}, {"lr": 0.2}]
+
+
+def asked_values(study: Study) -> list[dict[str, float]]:
+    """Ask for all trials that are left, in order."""
+    asked = []
+    while (trial := study.next_trial()) is not None:
+        asked.append(trial.user_attrs["values"])
+    return asked
+
+
+def test_a_study_from_before_the_enqueued_attribute_is_resumed(tmp_path: Path, storage: str) -> None:
+    """What was enqueued is only where Optuna keeps it: of trials that were interrupted, failed, still run or wait."""
+    sweep = sweep_of(tmp_path, parameters={"lr": {"values": [0.1, 0.2, 0.3, 0.4]}})
+    old = optuna.create_study(storage=storage, study_name="tried", direction="maximize")
+    for index in range(4):
+        old.enqueue_trial({"lr": index})
+    definition = {key: sweep.definition.get(key) for key in ("program", "method", "metric", "parameters", "command")}
+    old.set_user_attr("definition", definition)
+    interrupted, failed = old.ask(), old.ask()
+    interrupted.set_user_attr("folder", str(tmp_path / "trial-000"))
+    interrupted.set_user_attr("host", socket.gethostname())
+    failed.suggest_categorical("lr", range(4))
+    old.tell(failed, state=TrialState.FAIL)
+    resumed = Study(sweep, tmp_path, storage)
+    assert len(resumed.trials) == 4, "the grid is whole already"
+    running = optuna.load_study(storage=storage, study_name="tried").ask()
+    own_process = {"folder": str(tmp_path / "trial-002"), "pid": os.getpid(), "born": psutil.Process().create_time()}
+    for key, value in (own_process | {"host": socket.gethostname()}).items():
+        running.set_user_attr(key, value)
+    assert [trial.number for trial in resumed.resume_interrupted(retry_failed=True)] == [2], "its process lives"
+    assert asked_values(resumed) == [{"lr": 0.4}, {"lr": 0.1}, {"lr": 0.2}]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["no url", "sqlite:////nowhere/at/all.db", "unheard://host/db", "postgresql+asyncpg://host/db", "mysql://host:port/db"],
+)
+def test_a_database_that_can_not_be_opened_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(database, "CONNECT_ATTEMPTS", 0)
+    with pytest.raises(SettingsError, match="the study's database: ") as caught:
+        Study(sweep_of(tmp_path), tmp_path, url)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_trial_that_is_not_marked_yet_is_left_alone_until_its_machine_must_be_dead(

@@ -13,12 +13,13 @@ import pytest
 import yaml
 from PIL import Image
 
-import sweep as door
+import sweep
 from trials.runner import Runner
 from trials.study import Study
 from trials.sweep_file import read_sweep
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 STAND_IN = str(ROOT / "tests/trials/stand_in_training.py")
 
 
@@ -46,7 +47,7 @@ def starts(folder: Path) -> dict[str, list[str]]:
 
 def test_a_grid_runs_once_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path, {"lr": [0.1, 0.5, 2.0], "model": ["a", "b"]})
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     rows = table(tmp_path)
     assert [(row["lr"], row["model"]) for row in rows] == [(lr, model) for lr in ("0.1", "0.5", "2.0") for model in "ab"]
     assert [row["ended"] for row in rows] == ["finished"] * 4 + ["diverged"] * 2
@@ -56,7 +57,7 @@ def test_a_grid_runs_once_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFix
     assert "best val/accuracy 0.5" in said
     for name in ("lr.png", "curves.png", "importance.png"):
         assert Image.open(tmp_path / "tried" / name).width > 300
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 0, "a second start"
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0, "a second start"
     assert all(epochs == ["0"] for epochs in starts(tmp_path).values()), "repeats nothing"
     assert len(starts(tmp_path)) == 6
 
@@ -116,14 +117,14 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
 
 def test_failed_trials_say_why_and_are_retried_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path, {"lr": [0.1, 0.2], "crash": [False, True]})
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 1
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "failed: out of luck" in said
     assert "--retry-failed" in said
     assert [row["ended"] for row in table(tmp_path)] == ["finished", "failed", "finished", "failed"]
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 1, "not by itself"
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 1, "not by itself"
     (tmp_path / "tried/mended").touch()
-    assert door.main([str(file), "--runs", str(tmp_path), "--retry-failed"]) == 0
+    assert sweep.main([str(file), "--runs", str(tmp_path), "--retry-failed"]) == 0
     assert [row["ended"] for row in table(tmp_path)] == ["finished"] * 4
     assert [len(each) for each in starts(tmp_path).values()] == [1] * 4
 
@@ -141,7 +142,7 @@ def _stopped_early(tmp_path: Path) -> None:
     hyperband = {"type": "hyperband", "min_iter": 1, "eta": 3}
     parameters = {"lr": [0.9, 0.1], "epochs": {"value": 20}, "pace": {"value": 0.15}}
     file = written(tmp_path, parameters, early_terminate=hyperband)
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     good, bad = table(tmp_path)
     assert (good["ended"], good["epoch"]) == ("finished", "20.0")
     assert bad["ended"] == "stopped"
@@ -152,7 +153,7 @@ def test_jobs_run_beside_each_other(tmp_path: Path) -> None:
     file = written(tmp_path, {"lr": [0.1, 0.2, 0.3, 0.4], "pace": {"value": 0.3}})
     folder = tmp_path / "tried"
     folder.mkdir()
-    runner = Runner(Study(read_sweep(file), folder), folder, jobs=2, seconds=0.05)
+    runner = Runner(Study(read_sweep(file), folder), folder, jobs=2, poll_seconds=0.05)
     others: list[int] = []
     runner.run([], lambda trial: others.append(len(runner.running)))
     assert len(others) == 4
@@ -164,7 +165,7 @@ def test_a_search_ends_at_its_cap_and_goes_on_with_other_draws(tmp_path: Path, m
     parameters = {"lr": {"distribution": "log_uniform_values", "min": 0.001, "max": 0.9}, "epochs": {"value": 1}}
     for cap in (2, 4):
         folder = written(tmp_path, parameters, method=method, run_cap=cap)
-        assert door.main([str(folder), "--runs", str(tmp_path)]) == 0
+        assert sweep.main([str(folder), "--runs", str(tmp_path)]) == 0
         assert len(table(tmp_path)) == cap
     assert len({row["lr"] for row in table(tmp_path)}) == 4
 
@@ -173,7 +174,7 @@ def test_a_study_in_a_shared_database_is_continued_from_elsewhere(tmp_path: Path
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     file = written(tmp_path, {"lr": [0.1, 0.2], "epochs": {"value": 1}})
     for place in ("here", "there"):
-        assert door.main([str(file), "--runs", str(tmp_path / place), "--storage", storage]) == 0
+        assert sweep.main([str(file), "--runs", str(tmp_path / place), "--storage", storage]) == 0
         assert [float(row["best"]) for row in table(tmp_path / place)] == [0.1, 0.2]
     assert len(starts(tmp_path / "here")) == 2
     assert not starts(tmp_path / "there"), "all was done already"
@@ -201,7 +202,7 @@ def test_machines_that_start_together_share_the_trials(tmp_path: Path) -> None:
 def test_what_a_file_says_of_wandb_reaches_the_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = {"project": "networks", "entity": "a-team", "description": "which rate is best"}
     file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 1}}, **words)
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "which rate is best" in said
     assert "no W&B sweep object" in said
@@ -210,7 +211,7 @@ def test_what_a_file_says_of_wandb_reaches_the_trainings(tmp_path: Path, capsys:
 
 
 def test_a_sweep_that_runs_already_is_not_run_twice(tmp_path: Path) -> None:
-    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 3}, "pace": {"value": 1.0}})
+    file = written(tmp_path, {"lr": [0.1], "until": {"value": str(tmp_path / "tried-twice")}})
     command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     wait_for(lambda: (tmp_path / "tried/trial-000/starts").exists())
@@ -218,6 +219,7 @@ def test_a_sweep_that_runs_already_is_not_run_twice(tmp_path: Path) -> None:
     assert second.returncode == 2
     assert "is being run already" in second.stderr
     assert len(second.stderr.splitlines()) == 1
+    (tmp_path / "tried-twice").touch()
     assert first.wait(timeout=60) == 0
     assert starts(tmp_path) == {"trial-000": ["0"]}
 
@@ -225,7 +227,7 @@ def test_a_sweep_that_runs_already_is_not_run_twice(tmp_path: Path) -> None:
 def test_seeds_give_means_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metric = {"name": "final/accuracy", "goal": "maximize"}
     file = written(tmp_path, {"lr": [0.5], "seed": [1, 2, 3]}, metric=metric)
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert [float(row["best"]) for row in table(tmp_path)] == [0.51, 0.52, 0.53], "taken once, at the end"
     # By hand: mean 0.52, deviation 0.01, and Student's t for two degrees of freedom is 4.303.
@@ -236,18 +238,18 @@ def test_seeds_give_means_with_intervals(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_target_ends_the_search(tmp_path: Path) -> None:
     metric = {"name": "val/accuracy", "goal": "maximize", "target": 0.15}
     file = written(tmp_path, {"lr": [0.1, 0.2, 0.3]}, metric=metric)
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     assert [row["lr"] for row in table(tmp_path)] == ["0.1", "0.2"]
 
 
 def test_mistakes_end_with_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door.main([str(tmp_path / "none.yaml")]) == 2
+    assert sweep.main([str(tmp_path / "none.yaml")]) == 2
     assert "can't be read" in capsys.readouterr().err
     file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 1}})
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     written(tmp_path, {"lr": [0.2], "epochs": {"value": 1}})
     capsys.readouterr()
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 2
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 2
     assert "has changed since" in capsys.readouterr().err
 
 
@@ -262,7 +264,7 @@ def test_trials_of_train_py_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "optim": {"parameters": {"lr": {"values": [0.001, 1e5]}}}
     }
     file = written(tmp_path, parameters, program="train.py", early_terminate={"type": "hyperband", "min_iter": 3})
-    assert door.main([str(file), "--runs", str(tmp_path)]) == 0
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     fine, wild = table(tmp_path)
     assert fine["ended"] == "finished"
     assert 0 <= float(fine["best"]) <= 1

@@ -22,6 +22,7 @@ SMALL = {
     "optim.warmup_epochs": 0,
 }  # fmt: skip
 FOR_EVER = 200  # epochs
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
