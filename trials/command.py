@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import SettingsError
+from configs.files import atomic_write_text
 from trials.sweep_file import Sweep
 
 
@@ -43,7 +44,7 @@ def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list
     }
     if "${args_json_file}" in sweep.command:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "arguments.json").write_text(json.dumps(dict(values)))
+        atomic_write_text(folder / "arguments.json", json.dumps(dict(values)))
     command = []
     for part in sweep.command:
         if part in macros:

@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from configs.files import atomic_write
 from trials.report import Result
 from trials.study import Study
 from viz_callbacks.drawing import palette
@@ -91,8 +92,7 @@ def _plot_metric_vs_parameter(study: Study, results: Sequence[Result], key: str,
         axes.grid(alpha=0.3)
     if any(groups):
         metric_axes.legend(fontsize=9)
-    figure.savefig(file, dpi=110)
-    return file
+    return _save(figure, file)
 
 
 def _draw_line(axes: Axes, points: Sequence[tuple[float, float | None, str]], colour: str, name: str) -> None:
@@ -126,8 +126,7 @@ def _plot_curves(study: Study, results: Sequence[Result], key: str | None, file:
         axes.set_title(name, fontsize=10)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    figure.savefig(file, dpi=110)
-    return file
+    return _save(figure, file)
 
 
 def _log_scale_if_wide(axes: Axes) -> None:
@@ -144,5 +143,10 @@ def _plot_importance(study: Study, file: Path) -> Path:
     axes = figure.subplots()
     axes.barh(list(shares)[::-1], list(shares.values())[::-1], color=COLOURS[0])
     axes.set_title(f"importance for {study.sweep.metric.name} (PED-ANOVA)", fontsize=10)
-    figure.savefig(file, dpi=110)
+    return _save(figure, file)
+
+
+def _save(figure: Figure, file: Path) -> Path:
+    with atomic_write(file) as stream:
+        figure.savefig(stream, format="png", dpi=110)
     return file

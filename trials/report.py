@@ -1,6 +1,7 @@
 """What came out of a sweep: the results of its trials, as tables for the terminal and as ``trials.csv``."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 from scipy import stats
 
+from configs.files import atomic_write_text
 from experiment.run_folder import read_rows
 from trials.study import Study
 
@@ -125,7 +127,8 @@ def write_csv(results: Sequence[Result], file: Path) -> None:
         | result.final
         for result in results
     ]
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write_text(file, text.getvalue())

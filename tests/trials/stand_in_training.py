@@ -1,7 +1,7 @@
 """A stand-in for train.py that learns nothing: writes what a training would, quickly, as its arguments say.
 
 The value of the metric at epoch e is ``lr`` times e / epochs. ``lr`` above 1 diverges in epoch 2, ``crash`` ends with an error.
-At the end there is a final/accuracy of ``lr`` and a hundredth of ``seed``. With ``until`` it waits for that file before it starts.
+At the end there is a final/accuracy of ``lr`` and a hundredth of ``seed``. With ``until`` it waits for that file at first.
 """
 
 import json
