@@ -4,6 +4,7 @@ The pages of results/ and their pictures become a part of the site. Links to oth
 lead to a copy of the file.
 """
 
+import posixpath
 import re
 from pathlib import Path
 
@@ -23,8 +24,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn a link from docs/PAGE to ../FILE into one to FILE: the site has docs/ and the repository in one folder."""
-    if page.file.src_uri.startswith("results/"):
-        return markdown
-    up = "../" * page.file.src_uri.count("/")
-    return re.sub(rf"\]\({re.escape(up)}\.\./(?=\w)", f"]({up}", markdown)
+    """Change relative links so that they fit the site, where the files of docs/ and of the repository share one folder."""
+    place = page.file.src_uri
+    source = place if page.file.generated_by else f"docs/{place}"
+
+    def link_in_site(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link[1]))
+        if not (ROOT / target).exists():
+            return link[0]
+        return f"]({posixpath.relpath(target.removeprefix('docs/'), posixpath.dirname(place) or '.')}"
+
+    return re.sub(r"\]\(([^)#\s]+)", link_in_site, markdown)

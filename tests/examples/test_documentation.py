@@ -68,3 +68,11 @@ def test_modules_that_commands_run_exist() -> None:
     modules = named(r"python -m ((?:tools|benchmarks)[\w.]*)")
     assert [(page, name) for page, name in modules if importlib.util.find_spec(name) is None] == []
     assert len(modules) > 3
+
+
+def test_the_architecture_names_every_module() -> None:
+    page = TEXTS["docs/architecture.md"]
+    folders = ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks", "trials", "tools")
+    modules = [file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name != "__init__.py"]
+    unnamed = [file.relative_to(ROOT).as_posix() for file in modules if not re.search(rf"\b{file.stem}\b", page)]
+    assert unnamed == []
