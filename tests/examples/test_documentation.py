@@ -76,3 +76,13 @@ def test_the_architecture_names_every_module() -> None:
     modules = [file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name != "__init__.py"]
     unnamed = [file.relative_to(ROOT).as_posix() for file in modules if not re.search(rf"\b{file.stem}\b", page)]
     assert unnamed == []
+
+
+def test_the_methods_of_the_readme_exist() -> None:
+    rows = re.findall(r"^\| [A-Z][\w ]+ \| [^|]+ \| (?:`(\w+)` )?\| `(\w+)` \|$", TEXTS["README.md"], flags=re.MULTILINE)
+    modules = ROOT.glob("viz_callbacks/m*/*.py")  # methods and metrics
+    public = "\n".join(file.read_text(encoding="utf-8") for file in modules)
+    callbacks = importlib.import_module("viz_callbacks.callbacks").__all__
+    assert [name for name, _ in rows if name and name not in callbacks] == []
+    assert [name for _, name in rows if not re.search(rf"^(?:def|class) {name}\b", public, flags=re.MULTILINE)] == []
+    assert len(rows) == 10
