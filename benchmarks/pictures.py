@@ -89,7 +89,7 @@ def _watching(network: nn.Sequential, data: Caltech101, repeats: int) -> list[fl
     def watched() -> None:
         with TopActivationHooks(network, convolution_layers(network)) as watch:
             for number, images in enumerate(batches):
-                watch.show(torch.arange(len(images)) + number * BATCH)
+                watch.set_batch_indices(torch.arange(len(images)) + number * BATCH)
                 evaluated(images)
 
     with_it, without = in_turns([watched, plain], repeats)

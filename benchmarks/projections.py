@@ -31,23 +31,39 @@ ALL_MAPS = 10_000  # more than any layer has
 
 
 def projections(repeats: int) -> list[Row]:
-    """The strongest activation in an image of each map of three layers. Raises as ``against_captum``."""
+    """Project the strongest activation in an image of each map of three layers.
+
+    Raises:
+        AssertionError: a picture differs from Captum's.
+        SettingsError: Captum isn't installed.
+    """
     torch.manual_seed(0)
     configure_malloc()
     network = build_network(ModelSettings(norm="none"), CLASSES).eval()
     image = batch(SIZE)[0][:1]
-    return [against_captum(layers_up_to(network, layer), layer, image, count, repeats) for layer, count in CAPTUM_MAPS.items()]
+    rows = []
+    for layer, count in CAPTUM_MAPS.items():
+        below = nn.Sequential(*(module for _, module in layers_up_to(network, layer)))
+        rows.append(against_captum(below, layer, image, count, repeats))
+    return rows
 
 
 def against_captum(network: nn.Sequential, layer: str, image: Tensor, count: int, repeats: int) -> Row:
-    """All maps of a layer together, the forward pass included, against ``count`` of them one by one, as Captum takes them.
+    """Project all maps of a layer together, the forward pass included, and ``count`` of them one by one by Captum.
 
-    ``network`` ends at the layer's activation, so that neither side computes what lies above. It has no norms: Captum goes back
-    through a norm by its derivative, ours leaves it out. Raises AssertionError where a picture differs, SettingsError without
-    Captum.
+    Args:
+        network: ends at the layer's activation, so that neither side computes what lies above. It has no norms: Captum goes
+            back through a norm by its derivative, ours leaves it out.
+        layer: its name.
+        image: (1, 3, H, W).
+        count: maps that Captum is given, evenly spaced over all.
+        repeats: turns of the comparison.
+
+    Raises:
+        AssertionError: a picture differs.
+        SettingsError: Captum isn't installed.
     """
     try:
-        # The ignore: Captum has no types.
         from captum.attr import NeuronDeconvolution
     except ImportError as missing:
         raise SettingsError("this comparison needs Captum: pip install -e '.[test]'") from missing
@@ -83,7 +99,7 @@ def against_captum(network: nn.Sequential, layer: str, image: Tensor, count: int
 
 
 def strongest_of_all_maps(repeats: int) -> list[Row]:
-    """The nine strongest activations of each map over the test images: found, projected, composed and written, once.
+    """Find, project, compose and write the nine strongest activations of each map over the test images, once.
 
     The time runs from the start of the evaluation in which they are found to the last file. Beside it: that evaluation alone.
     """

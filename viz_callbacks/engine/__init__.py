@@ -1,1 +1,1 @@
-"""The engine: a forward pass recorded, and the way back through each layer."""
+"""The engine: a forward pass recorded layer by layer, and the way back by the rule of each layer."""

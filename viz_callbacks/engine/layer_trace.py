@@ -8,10 +8,15 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class LayerTrace:
-    """One layer on the way down, with all that its reverse needs.
+    """One layer of a recorded forward pass, with all that its backward rule needs.
 
-    ``layer`` shares its weights with the network's own layer, but is evaluating (no dropout, running statistics) and never in
-    place. ``switches`` are a max pooling's indices into the rows times columns of its input, shaped like ``output``.
+    Attributes:
+        name: the layer's name in the network, dotted, such as ``features.0``.
+        layer: shares its weights with the network's own layer, but is evaluating (no dropout, running statistics) and never in
+            place.
+        input: x, what came into the layer, (N, ...).
+        output: y, what came out of it, (N, ...).
+        switches: of a max pooling, shaped like ``output``: where in the rows times columns of ``input`` each maximum was.
     """
 
     name: str
@@ -22,7 +27,13 @@ class LayerTrace:
 
 
 def slice_traces(traces: Sequence[LayerTrace], images: slice) -> list[LayerTrace]:
-    """Return the traces of some of the images, without copying: those of ``record(network, all_images[images])``."""
+    """Return the traces of some of the images, as views: what ``record(network, all_images[images])`` gives.
+
+    >>> import torch
+    >>> trace = LayerTrace("0", nn.Identity(), torch.zeros(8, 3, 5, 5), torch.zeros(8, 3, 5, 5))
+    >>> slice_traces([trace], slice(2))[0].output.shape
+    torch.Size([2, 3, 5, 5])
+    """
     return [
         LayerTrace(
             trace.name,

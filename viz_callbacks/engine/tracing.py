@@ -1,8 +1,8 @@
-"""A module's own forward, read as a chain of parts: one takes the images, each next one what the part before it gave.
+"""A module's own forward, read as a list of layers: one takes the images, each next one what the layer before it gave.
 
 The forward is followed once with a stand-in for the images that has no numbers (torch.fx), so nothing is computed and the
-module stays as it was. Its parts, the modules that it calls, stay closed here: whoever wants to see into one follows that in
-turn. What makes a forward no chain, such as a rectifier that is a function or a shortcut around a block, is named in the error.
+module stays as it was. The modules that it calls stay closed here: whoever wants to see into one follows that in turn. What
+makes a forward no list of layers, such as a rectifier that is a function or a shortcut around a block, is named in the error.
 """
 
 import copy
@@ -17,35 +17,40 @@ LAYERS = {name.lower(): kind for name, kind in vars(nn).items() if inspect.iscla
 LAYERS |= {"view": nn.Flatten, "reshape": nn.Flatten, "squeeze": nn.Flatten, "mean": nn.AdaptiveAvgPool2d}
 """The layer that does what a function does, by the function's name without underscores."""
 
-SPOKEN = {"torch.nn.functional": "F", "torch._C._nn": "F", "_operator": "operator"}
+MODULE_ALIASES = {"torch.nn.functional": "F", "torch._C._nn": "F", "_operator": "operator"}
 """What people call the modules that functions come from."""
 
 
 class UntraceableError(TypeError):
-    """A forward isn't a chain of parts; the message says where it leaves the chain, and what to do."""
+    """A forward isn't a list of layers; the message says where it stops being one, and what to do."""
 
 
 def trace_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Give the parts that the module's forward runs when evaluating, whatever its mode: the same objects, in order, named.
+    """Return the modules that the module's forward runs when evaluating, whatever its mode: the same objects, in order, named.
 
-    Names are those of the module's parts, with dots for a part of a part. One that is used again comes again, as ``relu_1``.
-    Flattening by a function comes as an nn.Flatten named ``flatten``. Raises UntraceableError for any other function, for a value
-    used twice, and for a forward that can't be followed.
+    Names are dotted where one lies in another. One that is used again comes again, as ``relu_1``. Flattening by a function
+    comes as an nn.Flatten named ``flatten``.
+
+    >>> trace_layers(nn.Sequential(nn.Tanh(), nn.Flatten()))
+    [('0', Tanh()), ('1', Flatten(start_dim=1, end_dim=-1))]
+
+    Raises:
+        UntraceableError: it calls any other function, uses a value twice, or can't be followed.
     """
     try:
-        evaluating = copy.copy(module)  # the parts are the module's own
+        evaluating = copy.copy(module)  # its modules are the module's own
         evaluating.training = False
         with torch.random.fork_rng(devices=[]):
-            graph = _Follower().trace(_WithOneValue(evaluating))
+            graph = _LeafTracer().trace(_SingleInput(evaluating))
     except Exception as problem:  # a forward may do anything with a value that has no numbers
         raise UntraceableError(
             f"The forward of a {type(module).__name__} can't be followed from layer to layer ({problem}): "
             "build an nn.Sequential of its layers, in the order they run, and use that."
         ) from problem
-    return list(_parts_along(graph, module))
+    return list(_layers_along(graph, module))
 
 
-class _WithOneValue(nn.Module):
+class _SingleInput(nn.Module):
     """Calls a module with one value, so that further arguments of its forward keep their defaults."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -57,17 +62,17 @@ class _WithOneValue(nn.Module):
         return output
 
 
-class _Follower(fx.Tracer):
-    """Leaves all parts closed."""
+class _LeafTracer(fx.Tracer):
+    """Leaves all modules closed."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
 
-def _parts_along(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _layers_along(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     kind = type(module).__name__
     own = {name for name, _ in module.named_modules()}
-    taken: set[str] = set()
+    used: set[str] = set()
     value: fx.Node | None = None
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -85,25 +90,26 @@ def _parts_along(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[str, nn.M
         if earlier := [each for each in values if each is not value]:
             raise UntraceableError(
                 f"The forward of a {kind} uses a value twice: {_output_of(earlier[0])} goes into {_qualified_name(node)} too. "
-                "With shortcuts it isn't a chain of layers: look at those before the shortcut alone, as an nn.Sequential."
+                "With shortcuts it isn't a list of layers: look at those before the shortcut alone, as an nn.Sequential."
             )
         if node.op == "call_module" and [*node.args, *node.kwargs.values()] == [value]:
             path = _path(node)
-            name = path if path not in taken else _free(path, taken | own)
+            name = path if path not in used else _unused_name(path, used | own)
             part = module.get_submodule(path)
         elif _flattens(node):
-            name, part = _free("flatten", taken | own), nn.Flatten()
+            name, part = _unused_name("flatten", used | own), nn.Flatten()
         else:
             raise UntraceableError(
-                f"The forward of a {kind} calls {_qualified_name(node)} on {_output_of(value)}: make it a layer, {_layer_for(node)}."
+                f"The forward of a {kind} calls {_qualified_name(node)} on {_output_of(value)}: "
+                f"make it a layer, {_layer_for(node)}."
             )
-        taken.add(name)
+        used.add(name)
         yield name, part
         value = node
 
 
-def _free(name: str, taken: set[str]) -> str:
-    return name if name not in taken else next(other for i in count(1) if (other := f"{name}_{i}") not in taken)
+def _unused_name(name: str, used: set[str]) -> str:
+    return name if name not in used else next(other for i in count(1) if (other := f"{name}_{i}") not in used)
 
 
 # --- What a node does ---------------------------------------------------------------------------------------------------------
@@ -114,35 +120,35 @@ def _path(node: fx.Node) -> str:
 
 
 def _function(node: fx.Node) -> str:
-    """The name of the function or method that a node calls, '' for a module."""
+    """Return the name of the function or method that a node calls, '' for a module."""
     if node.op == "call_module":
         return ""
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
 
 
 def _is_shape(node: object) -> bool:
-    """Whether it is x.shape or x.size()."""
+    """Return whether it is x.shape or x.size()."""
     if not isinstance(node, fx.Node):
         return False
     return (_function(node), node.args[1:]) in [("size", ()), ("getattr", ("shape",))]
 
 
 def _is_size(node: fx.Node) -> bool:
-    """Whether a node is about a value's shape alone: x.shape, x.size(), x.size(0), and what is computed from these."""
+    """Return whether a node is about a value's shape alone: x.shape, x.size(), x.size(0), and what is computed from these."""
     if _is_shape(node) or _function(node) == "size":
         return True
     return bool(node.all_input_nodes) and all(_is_size(each) for each in node.all_input_nodes)
 
 
 def _is_batch_size(size: object) -> bool:
-    """Whether it is x.size(0), x.shape[0] or x.size()[0]. Any x will do: no layer changes the number of images."""
+    """Return whether it is x.size(0), x.shape[0] or x.size()[0]. Any x will do: no layer changes the number of images."""
     if not isinstance(size, fx.Node) or size.args[1:] != (0,):
         return False
     return _function(size) == "size" or (_function(size) == "getitem" and _is_shape(size.args[0]))
 
 
 def _flattens(node: fx.Node) -> bool:
-    """Whether a node does what nn.Flatten() does."""
+    """Return whether a node does what nn.Flatten() does."""
     if _function(node) == "flatten":
         return _dimensions(*node.args, **node.kwargs) == (1, -1)
     if _function(node) not in ("view", "reshape") or node.kwargs:
@@ -155,11 +161,11 @@ def _flattens(node: fx.Node) -> bool:
 
 
 def _dimensions(input: object, start_dim: object = 0, end_dim: object = -1) -> tuple[object, object]:
-    """What torch.flatten and Tensor.flatten make of their arguments."""
+    """Return the first and last dimension that torch.flatten and Tensor.flatten read from their arguments."""
     return start_dim, end_dim
 
 
-# --- Words --------------------------------------------------------------------------------------------------------------------
+# --- Messages -----------------------------------------------------------------------------------------------------------------
 
 
 def _qualified_name(node: fx.Node) -> str:
@@ -168,7 +174,7 @@ def _qualified_name(node: fx.Node) -> str:
     if node.op == "call_method":
         return f".{node.target}()"
     module = getattr(node.target, "__module__", "")
-    return f"{SPOKEN.get(module, module)}.{_function(node)}"
+    return f"{MODULE_ALIASES.get(module, module)}.{_function(node)}"
 
 
 def _output_of(node: fx.Node | None) -> str:
@@ -176,21 +182,22 @@ def _output_of(node: fx.Node | None) -> str:
 
 
 def _layer_for(node: fx.Node) -> str:
-    """The layer that stands for what a node calls, with dots where it needs arguments."""
+    """Return the layer that stands for what a node calls, with dots where it needs arguments."""
     kind = LAYERS.get(_function(node).replace("_", ""))
     if kind is None:
-        return "a module of its own that takes one value, with its reverse in BACKWARD_RULES"
+        return "a module of its own that takes one value, with its rule in BACKWARD_RULES"
     needed = any(argument.default is argument.empty for argument in inspect.signature(kind).parameters.values())
     return f"nn.{kind.__name__}({'...' if needed else ''})"
 
 
-def is_torchs_own(module: nn.Module) -> bool:
+def is_from_torch(module: nn.Module) -> bool:
+    """Return whether a module's type is one of torch's own layers."""
     return type(module).__module__.startswith("torch.nn.")
 
 
 def explain_opaque(layer: nn.Module) -> str:
-    """Say why a layer made of parts couldn't be opened up, and what to do; nothing for a layer without parts or of torch's."""
-    if layer._modules and not is_torchs_own(layer):
+    """Return why a layer made of modules couldn't be opened up, and what to do; '' for one without modules or of torch's."""
+    if any(True for _ in layer.children()) and not is_from_torch(layer):
         try:
             trace_layers(layer)
         except UntraceableError as problem:

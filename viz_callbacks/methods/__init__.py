@@ -1,1 +1,1 @@
-"""The methods: what is projected or asked, as plain functions over tensors."""
+"""The methods: what is projected to the pixels, or asked of a network, as plain functions over tensors."""

@@ -1,15 +1,16 @@
 """Deconvolution: which pixels a convolution layer's feature maps come from.
 
-Let A be the feature maps of a layer for the images x: (N, C, H, W), after the layer's activation. Deconvolution chooses a
-start from them and walks it back to the pixels, R = reverse_1(... reverse_i(start)), by the reverses of ``reverse.py``:
+Let A be the feature maps of a layer for the images, (N, C, H, W), after the layer's activation. Deconvolution chooses a start v
+from them and walks it back to the pixels by the rules of ``engine.backward``:
 
-    whole layer           start = A                       the layer's joint activity, all maps passed down together
-    one map               start[k] = A[k], else 0
-    strongest activation  start[k, p] = A[k, p], else 0   with p the place where A[k] is largest
+    whole layer           v = A                        the layer's joint activity, all maps passed down together
+    one map               v[k] = A[k], else 0
+    strongest activation  v[k, p] = A[k, p], else 0    with p the place where A[k] is largest
 
 The last is the picture of Zeiler and Fergus (Visualizing and Understanding Convolutional Networks, ECCV 2014, section 2.1):
 "we set all other activations in the layer to zero and pass the feature maps as input to the attached deconvnet layer". The
-first is that of the report (section 5 and figures 10 and 11). As no bias takes part, R(a start) = a R(start) for a >= 0.
+first is that of the report (section 5 and figures 10 and 11). As no bias takes part, the projection of a v is a times that of
+v, for a >= 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,21 +24,31 @@ from viz_callbacks.engine.layer_trace import LayerTrace
 
 
 def whole_layer(maps: Tensor) -> Tensor:
-    """Start from all maps together, as they are: (N, C, H, W) to the same."""
+    """Start from all maps (N, C, H, W) together, as they are."""
     return maps
 
 
 def one_map(maps: Tensor, k: int) -> Tensor:
-    """Start from map k alone, all others set to zero: (N, C, H, W) to the same. Raises IndexError if there is no map k."""
+    """Start from map k of ``maps`` (N, C, H, W) alone, all others set to zero.
+
+    Raises:
+        IndexError: there is no map k.
+    """
     start = torch.zeros_like(maps)
     start[:, k] = maps[:, k]
     return start
 
 
 def strongest_activation(maps: Tensor, k: int) -> Tensor:
-    """Start, in each image, from the single strongest activation of map k, all other activations set to zero.
+    """Start, in each image, from the single strongest activation of map k of ``maps`` (N, C, H, W), all others set to zero.
 
-    (N, C, H, W) to the same. Of equally strong ones it's the first in row-major order. Raises IndexError if there is no map k.
+    Of equally strong ones it's the first in row-major order.
+
+    >>> strongest_activation(torch.tensor([[[[1.0, 3.0], [2.0, 0.0]]]]), 0).tolist()
+    [[[[0.0, 3.0], [0.0, 0.0]]]]
+
+    Raises:
+        IndexError: there is no map k.
     """
     rows, columns = torch.unravel_index(maps[:, k].flatten(1).argmax(1), maps.shape[2:])
     strongest = (torch.arange(len(maps), device=maps.device), k, rows, columns)
@@ -47,11 +58,27 @@ def strongest_activation(maps: Tensor, k: int) -> Tensor:
 
 
 def deconvolution(traces: Sequence[LayerTrace], layer: str, select: Callable[[Tensor], Tensor] = whole_layer) -> Tensor:
-    """Project feature maps of a convolution layer to the pixels, (N, 3, H, W) for images of three channels.
+    """Project feature maps of a convolution layer to the pixels.
 
-    ``traces`` come from ``record``; ``select`` makes the start from the layer's maps (N, C, H, W): ``whole_layer``, or something
-    like ``partial(strongest_activation, k=7)``. Raises ValueError if ``layer`` names no convolution layer, UnknownLayerError as
-    ``backproject`` does. Zeiler and Fergus, ECCV 2014, section 2.1; report, section 5.
+    Zeiler and Fergus, ECCV 2014, section 2.1; report, section 5.
+
+    >>> from viz_callbacks.engine.forward import record
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
+    >>> deconvolution(record(network, torch.randn(2, 3, 20, 20)), "0").shape
+    torch.Size([2, 3, 20, 20])
+
+    Args:
+        traces: from ``record``, of N images.
+        layer: the name of a convolution layer.
+        select: makes the start from the layer's maps (N, C, H, W): ``whole_layer``, or something like
+            ``partial(strongest_activation, k=7)``.
+
+    Returns:
+        The projections, (N, 3, H, W) for images of three channels.
+
+    Raises:
+        ValueError: ``layer`` names no convolution layer.
+        UnknownLayerError: a layer below has no backward rule.
     """
     below = trace_up_to(traces, layer)
     return backproject(below, select(below[-1].output))

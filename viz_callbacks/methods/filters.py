@@ -17,9 +17,14 @@ from viz_callbacks.engine.layer_trace import LayerTrace
 
 
 def first_filters(network: nn.Module) -> Tensor:
-    """Give the filters (K, C, h, w) of the first convolution layer, detached.
+    """Return the filters (K, C, h, w) of the first convolution layer, detached.
 
-    Raises ValueError where there is no such layer, TypeError as ``named_layers`` does.
+    >>> first_filters(nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU())).shape
+    torch.Size([4, 3, 5, 5])
+
+    Raises:
+        ValueError: there is no convolution layer.
+        UntraceableError: the network isn't a list of layers.
     """
     for _, layer in named_layers(network):
         if isinstance(layer, nn.Conv2d):
@@ -28,15 +33,18 @@ def first_filters(network: nn.Module) -> Tensor:
 
 
 def root_mean_squares(filters: Tensor) -> Tensor:
-    """Give the root mean square (K,) of each of the filters (K, C, h, w): Zeiler and Fergus's measure of a filter's size."""
+    """Return the root mean square (K,) of each of the filters (K, C, h, w): Zeiler and Fergus's measure of a filter's size."""
     return filters.float().square().mean((1, 2, 3)).sqrt()
 
 
 def dead_filters(traces: Sequence[LayerTrace]) -> list[bool]:
-    """For each filter of the first convolution layer whether its map has the same value everywhere on every recorded image.
+    """Return for each filter of the first convolution layer whether its map is dead: even on every recorded image.
 
-    ``traces`` come from ``record``; the more images, and the more different, the surer. Raises ValueError where there is no
-    convolution layer among them.
+    Args:
+        traces: from ``record``; the more images, and the more different, the surer.
+
+    Raises:
+        ValueError: there is no convolution layer among them.
     """
     for trace in traces:
         if isinstance(trace.layer, nn.Conv2d):

@@ -1,7 +1,6 @@
 """The plain gradient of a class with respect to the pixels: the control that Deconvolution and DeNet are measured against.
 
-Simonyan, Vedaldi and Zisserman, Deep Inside Convolutional Networks (2013, arXiv 1312.6034), section 3. The only place here
-that uses autograd.
+Simonyan, Vedaldi and Zisserman, Deep Inside Convolutional Networks (2013, arXiv 1312.6034), section 3.
 """
 
 import torch
@@ -11,14 +10,24 @@ from viz_callbacks.engine.forward import eval_copy, named_layers
 
 
 def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """The derivative of each image's logit of its class, (N, C, H, W) for images (N, C, H, W) and classes (N,).
+    """Return the derivative of each image's logit of its class, (N, C, H, W).
 
-    As if evaluating; the network's own gradients and modes stay as they are. Works under inference_mode.
+    As if evaluating; the network's own gradients and modes stay as they are. Works under ``torch.inference_mode`` too.
+
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    >>> derivative = gradient(network, torch.randn(1, 1, 2, 2), torch.tensor([1]))
+    >>> torch.equal(derivative.flatten(), network[1].weight[1])
+    True
+
+    Args:
+        network: as for ``record``, with a last output (N, number of classes).
+        images: (N, C, H, W), as the network takes them.
+        classes: (N,) of int64.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
         pixels = images.clone().requires_grad_()
         value = pixels
         for _, layer in named_layers(network):
             value = eval_copy(layer)(value)
-        (found,) = torch.autograd.grad(value.gather(1, classes.clone()[:, None]).sum(), pixels)
-    return found
+        (derivative,) = torch.autograd.grad(value.gather(1, classes.clone()[:, None]).sum(), pixels)
+    return derivative

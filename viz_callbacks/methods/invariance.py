@@ -14,43 +14,73 @@ from torch import Tensor, nn
 
 from viz_callbacks.engine.forward import record
 
-Kind = Literal["translation", "scale", "rotation"]
+Transformation = Literal["translation", "scale", "rotation"]
 
 
 @dataclass(frozen=True)
 class Invariance:
-    """distances: by layer (N, amounts), Euclidean, to the features of the untransformed image. probability: (N, amounts)."""
+    """How a network follows N images that are transformed by M amounts.
+
+    Attributes:
+        distances: by layer (N, M), Euclidean, to the features of the untransformed image.
+        probability: of the true class, (N, M), 0 to 1.
+    """
 
     distances: dict[str, Tensor]
     probability: Tensor
 
 
 def invariance(
-    network: nn.Module, images: Tensor, targets: Tensor, layers: Sequence[str], kind: Kind, amounts: Sequence[float]
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    layers: Sequence[str],
+    kind: Transformation,
+    amounts: Sequence[float],
 ) -> Invariance:
-    """Transform ``images`` (N, C, H, W) by each amount; follow the outputs of ``layers`` and the true class's probability.
+    """Transform images by each amount; follow the outputs of layers and the true class's probability.
 
-    ``targets``: (N,). ``layers``: names of layers of any type. Raises ValueError for a layer that doesn't exist.
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16 * 16, 10))
+    >>> moved = invariance(network, torch.randn(2, 3, 20, 20), torch.tensor([7, 1]), ["1"], "rotation", [0, 90, 180])
+    >>> moved.distances["1"].shape, moved.probability.shape
+    (torch.Size([2, 3]), torch.Size([2, 3]))
+
+    Args:
+        network: as for ``record``, with a last output (N, number of classes).
+        images: (N, C, H, W), as the network takes them.
+        targets: the true classes, (N,) of int64.
+        layers: names of layers of any type.
+        kind: what to do with the images.
+        amounts: how much, in the units of ``transform``.
+
+    Raises:
+        ValueError: a layer or the transformation doesn't exist.
     """
-    whole = {trace.name: trace.output for trace in record(network, images)}
-    if missing := [layer for layer in layers if layer not in whole]:
-        raise ValueError(f"There is no layer {missing[0]!r}; the network has {', '.join(whole)}.")
+    original = {trace.name: trace.output for trace in record(network, images)}
+    if missing := [layer for layer in layers if layer not in original]:
+        raise ValueError(f"There is no layer {missing[0]!r}; the network has {', '.join(original)}.")
     distances: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     probability = []
     for amount in amounts:
-        traces = {trace.name: trace.output for trace in record(network, transformed(images, kind, amount))}
+        outputs = {trace.name: trace.output for trace in record(network, transform(images, kind, amount))}
         for layer in layers:
-            distances[layer].append((traces[layer] - whole[layer]).flatten(1).norm(dim=1))
-        answers = list(traces.values())[-1].float().softmax(1)
-        probability.append(answers.gather(1, targets[:, None])[:, 0])
+            distances[layer].append((outputs[layer] - original[layer]).flatten(1).norm(dim=1))
+        probabilities = list(outputs.values())[-1].float().softmax(1)
+        probability.append(probabilities.gather(1, targets[:, None])[:, 0])
     return Invariance({layer: torch.stack(each, 1) for layer, each in distances.items()}, torch.stack(probability, 1))
 
 
-def transformed(images: Tensor, kind: Kind, amount: float) -> Tensor:
-    """Images (N, C, H, W) shifted down by ``amount`` pixels, enlarged ``amount`` times or turned by ``amount`` degrees.
+def transform(images: Tensor, kind: Transformation, amount: float) -> Tensor:
+    """Return images (N, C, H, W) shifted down by ``amount`` pixels, enlarged ``amount`` times or turned by ``amount`` degrees.
 
     About the centre, by bilinear interpolation; a turn goes counter-clockwise. What comes into view from outside of the image
     is 0, the data's mean where images are normalised.
+
+    >>> transform(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), "translation", 1).tolist()
+    [[[[0.0, 0.0], [1.0, 2.0]]]]
+
+    Raises:
+        ValueError: there is no such transformation.
     """
     height, width = images.shape[2:]
     match kind:

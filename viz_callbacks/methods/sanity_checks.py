@@ -1,11 +1,10 @@
-"""Controls: does a picture depend on what the network has learnt, and does the network depend on what the picture shows?
+"""Controls: does a projection depend on what the network has learnt, and does the network depend on what the projection shows?
 
 Adebayo et al. 2018 (Sanity Checks for Saliency Maps, arXiv 1810.03292) randomise a network's weights from the output down: a
-picture that stays as it was says nothing of what was learnt. Petsiuk et al. 2018 (RISE, arXiv 1806.07421) take the pixels
-away, or bring them, in the order of a picture: if they matter, the class's probability falls, or rises, quickly.
+projection that stays as it was says nothing of what was learnt. Petsiuk et al. 2018 (RISE, arXiv 1806.07421) take the pixels
+away, or bring them, in the order of a projection: if they matter, the class's probability falls, or rises, quickly.
 """
 
-import copy
 import itertools
 from collections.abc import Iterator
 
@@ -15,59 +14,80 @@ from torch import Tensor, nn
 
 from viz_callbacks.engine.forward import eval_copy, named_layers
 
-BATCH_SIZE = 32  # images that the network answers together
+BATCH_SIZE = 32  # images in a forward pass
 
 
 def cascading_randomization(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
-    """Networks in which the last one, two, ... all layers with weights have new ones, and the name of the last one changed.
+    """Yield networks in which the last one, two, ... all layers with weights are random, and the layer that was changed last.
 
-    The new weights of a layer are normally distributed with the mean and the deviation of its own. Each network given is the
-    same object, changed further; weights that are still the network's own are shared with it.
+    The new weights of a layer are normally distributed with the mean and the standard deviation of its own. Each network given
+    is the same object, changed further; weights that are still the network's own are shared with it. Adebayo et al. 2018.
+
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+    >>> [layer for layer, _ in cascading_randomization(network)]
+    ['3', '0']
+
+    Args:
+        network: stays as it is.
+        seed: draws the weights.
     """
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    twin = copy.deepcopy(network, shared)
+    randomised = eval_copy(network)
     generator = torch.Generator().manual_seed(seed)
-    for name, layer in reversed(list(named_layers(twin))):
+    for name, layer in reversed(list(named_layers(randomised))):
         own = dict(layer.named_parameters(recurse=False))
         for key, weights in own.items():
             noise = torch.empty(weights.shape, dtype=torch.float32).normal_(generator=generator).to(weights)
             fresh = noise.mul_(weights.detach().std(correction=0)).add_(weights.detach().mean())
             setattr(layer, key, nn.Parameter(fresh, requires_grad=False))
         if own:
-            yield name, twin
+            yield name, randomised
 
 
-def deletion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
-    """Probability of the true class as pixels become 0, the most energetic of ``pictures`` first: (N, steps + 1).
+def deletion_curve(network: nn.Module, images: Tensor, targets: Tensor, projections: Tensor, steps: int = 16) -> Tensor:
+    """Return the probability of the true class as pixels become 0, those with the most energy in the projections first.
 
-    The same number of pixels at each step: all are there at first, none at last. Images and pictures (N, C, H, W), ``targets``
-    (N,). The lower the curve, the more the class depends on what the picture shows.
+    The same number of pixels at each step: all are there at first, none at last. The lower the curve, the more the class
+    depends on what the projection shows. Petsiuk et al. 2018, with the energy for the importance.
+
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    >>> deletion_curve(network, torch.randn(5, 3, 8, 8), torch.ones(5).long(), torch.randn(5, 3, 8, 8), steps=4).shape
+    torch.Size([5, 5])
+
+    Args:
+        network: from images to logits.
+        images: (N, C, H, W), as the network takes them.
+        targets: the true classes, (N,) of int64.
+        projections: R, (N, C, H, W).
+        steps: of the curve.
+
+    Returns:
+        The curves, (N, steps + 1).
     """
-    return _exchange(network, images, torch.zeros_like(images), targets, pictures, steps)
+    return _exchange(network, images, torch.zeros_like(images), targets, projections, steps)
 
 
-def insertion_curve(network: nn.Module, images: Tensor, targets: Tensor, pictures: Tensor, steps: int = 16) -> Tensor:
-    """As ``deletion_curve``, from the blurred image to the sharp one. The higher the curve, the better the picture."""
-    return _exchange(network, blur(images), images, targets, pictures, steps)
+def insertion_curve(network: nn.Module, images: Tensor, targets: Tensor, projections: Tensor, steps: int = 16) -> Tensor:
+    """Return what ``deletion_curve`` does, from the blurred image to the sharp one: the higher, the better the projection."""
+    return _exchange(network, blur(images), images, targets, projections, steps)
 
 
-def _exchange(network: nn.Module, old: Tensor, new: Tensor, targets: Tensor, pictures: Tensor, steps: int) -> Tensor:
-    """The true class's probability as pixels of ``old`` are exchanged for those of ``new``, in the order of ``pictures``."""
-    order = pictures.double().square().sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
+def _exchange(network: nn.Module, old: Tensor, new: Tensor, targets: Tensor, projections: Tensor, steps: int) -> Tensor:
+    """Return the true class's probability as pixels of ``old`` are exchanged for those of ``new``, by falling energy."""
+    order = projections.double().square().sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
     numbers = torch.arange(order.shape[1], device=order.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(1, order, numbers).view(len(old), 1, *old.shape[2:])
     variants = (torch.where(rank < round(step * order.shape[1] / steps), new, old) for step in range(steps + 1))
-    answering = eval_copy(network)
+    evaluating = eval_copy(network)
     curve: list[Tensor] = []  # (N,) each
     with torch.no_grad(), torch.autocast(old.device.type, enabled=False):
         while images := list(itertools.islice(variants, max(1, BATCH_SIZE // len(old)))):
-            probabilities = answering(torch.cat(images)).float().softmax(1)
+            probabilities = evaluating(torch.cat(images)).float().softmax(1)
             curve += probabilities.gather(1, targets.repeat(len(images))[:, None]).view(len(images), -1)
     return torch.stack(curve, 1)
 
 
 def blur(images: Tensor, sigma: float = 5.0) -> Tensor:
-    """Images (N, C, H, W) blurred by a Gauss curve of ``sigma`` pixels, edges continued: where insertion starts from."""
+    """Return images (N, C, H, W) blurred by a Gaussian of ``sigma`` pixels, edges continued: where insertion starts from."""
     reach = min(int(3 * sigma), *(side - 1 for side in images.shape[2:]))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device) / sigma) ** 2)
     weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, -1)

@@ -12,65 +12,88 @@ import torch
 from torch import Tensor, nn
 
 from viz_callbacks.engine.feature_maps import layers_up_to
-from viz_callbacks.engine.forward import record
+from viz_callbacks.engine.forward import record_layers
 from viz_callbacks.engine.receptive_field import receptive_field
 from viz_callbacks.methods.unit_projection import MEMORY_LIMIT, Units, project_units
 
-Load = Callable[[Sequence[int]], Tensor]
+LoadImages = Callable[[Sequence[int]], Tensor]
 """Images by number, (B, 3, H, W), as the network takes them."""
 
 
 @dataclass(frozen=True)
 class MapTopActivations:
-    """The strongest activations of one map.
+    """The strongest activations of one map, K of them, strongest first.
 
-    patches, projections: (K, 3, h, w), the image and the projection within each receptive field; where the field reaches out
-    of the image both are 0. values, images: (K,) in falling order. map: its number (from 0).
+    Attributes:
+        map_index: the map's number, from 0.
+        patches: what of the image lies in each receptive field, (K, 3, h, w); 0 where the field reaches out of the image.
+        projections: of the same places, (K, 3, h, w).
+        values: the activations.
+        images: the numbers of the images.
     """
 
-    map: int
+    map_index: int
     patches: Tensor
     projections: Tensor
     values: list[float]
     images: list[int]
 
 
-def top_activation_pictures(
+def project_top_activations(
     network: nn.Module,
     layer: str,
     maps: Sequence[int],
-    found: dict[str, Tensor],
-    load: Load,
+    top_activations: dict[str, Tensor],
+    load: LoadImages,
     memory_limit: int = MEMORY_LIMIT,
-    batch: int = 32,
+    batch_size: int = 32,
 ) -> Iterator[MapTopActivations]:
-    """The pictures of figure 2 for ``maps`` of a layer, from ``found`` = ``TopActivations.compute()`` of that layer.
+    """Yield patches and projections of the strongest activations of some maps of a layer, those of figure 2.
 
-    ``load`` gives the images, each once, ``batch`` at a time. Places come from ``found``, strengths anew from the network in
-    its own precision. All pictures of the layer are made before the first is given.
+    All maps of the layer are projected before the first is given. A map without any image is left out.
+
+    >>> network, images = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU()), torch.randn(6, 3, 20, 20)
+    >>> top = {"values": torch.ones(4, 1), **dict.fromkeys(("images", "rows", "columns"), torch.full((4, 1), 2))}
+    >>> [found] = project_top_activations(network, "0", [3], top, load=lambda numbers: images[list(numbers)])
+    >>> found.map_index, found.images, found.patches.shape
+    (3, [2], torch.Size([1, 3, 5, 5]))
+
+    Args:
+        network: as for ``record``.
+        layer: the name of a convolution layer.
+        maps: numbers of its maps.
+        top_activations: of that layer, as ``metrics.top_activations.TopActivations.compute()`` gives them. Places come from
+            there, strengths anew from the network in its own precision.
+        load: gives the images by number, each once.
+        memory_limit: bytes for the largest tensors of a batch of projections.
+        batch_size: images in a forward pass.
+
+    Raises:
+        ValueError: there is no such layer.
     """
-    chosen = {name: values.cpu()[list(maps)] for name, values in found.items()}  # (maps, keep) each
+    chosen = {name: values.cpu()[list(maps)] for name, values in top_activations.items()}  # (maps, keep) each
     filled = chosen["images"] >= 0
     images, rows, columns = (chosen[name][filled] for name in ("images", "rows", "columns"))
     own_maps = torch.tensor(maps)[:, None].expand_as(filled)[filled]
     below = layers_up_to(network, layer)
     made: list[Tensor] = []  # patches and projections, one by one as in ``images``
     needed = sorted(set(images.tolist()))
-    for start in range(0, len(needed), batch):
-        numbers = torch.tensor(needed[start : start + batch])
-        inputs = load(needed[start : start + batch])
-        traces = record(below, inputs)
+    for start in range(0, len(needed), batch_size):
+        numbers = needed[start : start + batch_size]
+        inputs = load(numbers)
+        traces = record_layers(below, inputs)
         field = receptive_field(traces)
         made = made or [inputs.new_empty(len(images), inputs.shape[1], *field.size) for _ in range(2)]
-        here = torch.isin(images, numbers).nonzero()[:, 0]
-        units = Units(torch.searchsorted(numbers, images[here]), own_maps[here], rows[here], columns[here])
-        made[1][here] = project_units(traces, units.to(inputs.device), memory_limit)
+        patches, projections = made
+        here = torch.isin(images, torch.tensor(numbers)).nonzero()[:, 0]
+        units = Units(torch.searchsorted(torch.tensor(numbers), images[here]), own_maps[here], rows[here], columns[here])
+        projections[here] = project_units(traces, units.to(inputs.device), memory_limit)
         for place, image, row, column in torch.stack([here, units.images, units.rows, units.columns], 1).tolist():
-            made[0][place] = field.cut(inputs[image], row, column)
+            patches[place] = field.crop(inputs[image], row, column)
     first = 0
-    for k, own, values, numbers in zip(maps, filled, chosen["values"], chosen["images"], strict=True):
+    for k, own, values, numbers_of_map in zip(maps, filled, chosen["values"], chosen["images"], strict=True):
         last = first + int(own.sum())
         if last > first:
             patches, projections = (each[first:last] for each in made)
-            yield MapTopActivations(k, patches, projections, values[own].tolist(), numbers[own].tolist())
+            yield MapTopActivations(k, patches, projections, values[own].tolist(), numbers_of_map[own].tolist())
         first = last

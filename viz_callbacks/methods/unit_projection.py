@@ -1,8 +1,9 @@
 """Projections of single activations, each walked back inside its receptive field.
 
-The projection of a single activation is 0 outside of its field, so it's enough to walk back a window that grows by the same
-rule as the field: the same picture as ``deconvolution`` with ``strongest_activation``, and much less work. Places of a window
-that lie outside of a layer's maps don't exist; they are kept at 0.
+The projection of a single activation is 0 outside of its receptive field, so it's enough to walk back a window that grows by
+the same rule as the field: the same picture as ``deconvolution`` with ``strongest_activation``, and much less work. Places of a
+window that lie outside of a layer's maps don't exist; they are kept at 0. The plain way, whole maps, stands below; it is used
+for pools that share values out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.engine.backward import FEW_CHANNELS, backproject, conv_padding, rule_for, subpixel_conv_transpose
-from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.engine.backward import backproject, rule_for, zero_padded
+from viz_callbacks.engine.convolution import is_subpixel_faster, padding_of, subpixel_transposed_convolution
+from viz_callbacks.engine.layer_trace import LayerTrace, slice_traces
 from viz_callbacks.engine.receptive_field import POINTWISE, ReceptiveField, Window, receptive_field, window_of
 
 MEMORY_LIMIT = 1 << 30  # bytes
@@ -23,7 +25,14 @@ Places = tuple[Tensor, Tensor]  # the first row and the first column of each win
 
 @dataclass(frozen=True)
 class Units:
-    """Single units of one layer: for each its image, map, row and column, all (B,) of int64 on the device of the maps."""
+    """Single units of one layer, all (B,) of int64 on the device of the maps.
+
+    Attributes:
+        images: the number of each unit's image in the batch.
+        maps: of its map.
+        rows: of its row in the map.
+        columns: of its column in the map.
+    """
 
     images: Tensor
     maps: Tensor
@@ -33,19 +42,22 @@ class Units:
     def __len__(self) -> int:
         return len(self.images)
 
-    def part(self, start: int, stop: int) -> "Units":
-        """Some of them."""
-        return Units(*(each[start:stop] for each in (self.images, self.maps, self.rows, self.columns)))
+    def __getitem__(self, part: slice) -> "Units":
+        return Units(self.images[part], self.maps[part], self.rows[part], self.columns[part])
 
     def to(self, device: torch.device) -> "Units":
-        """The same on another device."""
-        return Units(*(each.to(device) for each in (self.images, self.maps, self.rows, self.columns)))
+        """Return the same units on another device."""
+        return Units(self.images.to(device), self.maps.to(device), self.rows.to(device), self.columns.to(device))
 
 
 def strongest_units(maps: Tensor) -> Units:
-    """The strongest unit of each map in each image, image by image: N x C of them, for maps (N, C, H, W).
+    """Return the strongest unit of each map in each image of ``maps`` (N, C, H, W), image by image: N x C of them.
 
     Of equally strong ones it's the first in row-major order.
+
+    >>> units = strongest_units(torch.tensor([[[[1.0, 3.0], [2.0, 0.0]]]]))
+    >>> units.rows.tolist(), units.columns.tolist()
+    ([0], [1])
     """
     images, channels, _, width = maps.shape
     places = maps.flatten(2).argmax(2).flatten()
@@ -58,23 +70,38 @@ def strongest_units(maps: Tensor) -> Units:
 
 
 def project_units(traces: Sequence[LayerTrace], units: Units, memory_limit: int = MEMORY_LIMIT) -> Tensor:
-    """Project single activations, each inside its receptive field: (B, 3, h, w) for B units and fields of h x w pixels.
+    """Project single activations, each inside its receptive field. Zeiler and Fergus, ECCV 2014, section 2.1.
 
-    ``traces`` end at the units' layer (``trace_up_to``). ``receptive_field(traces).box`` says where in the image each picture lies;
-    what lies outside of the image is 0. Units go together in batches whose largest tensors need at most ``memory_limit``
-    bytes. Zeiler and Fergus, ECCV 2014, section 2.1. Raises ValueError as ``window_of`` does.
+    >>> from viz_callbacks.engine.forward import record
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.ReLU())
+    >>> traces = record(network, torch.randn(2, 3, 20, 20))
+    >>> project_units(traces, strongest_units(traces[-1].output)).shape
+    torch.Size([12, 3, 10, 10])
+
+    Args:
+        traces: up to the units' layer, such as ``trace_up_to`` gives them.
+        units: B of them.
+        memory_limit: bytes that the largest tensors of a batch of units may need.
+
+    Returns:
+        (B, 3, h, w) for receptive fields of h x w pixels and images of three channels. ``receptive_field(traces).box`` says
+        where in the image each lies; what lies outside of the image is 0.
+
+    Raises:
+        ValueError: a layer has no windows of one size, or pads with something other than zeros.
+        UnknownLayerError: a layer has no backward rule.
     """
     field = receptive_field(traces)
     size = _batch_size(traces, memory_limit)
     windowed = all(isinstance(trace.layer, (nn.Conv2d, nn.MaxPool2d, *POINTWISE)) for trace in traces)
     project = _project_windows if windowed else _project_whole
     with torch.no_grad(), torch.autocast(traces[-1].output.device.type, enabled=False):
-        parts = [project(traces, units.part(start, start + size), field) for start in range(0, len(units), size)]
+        parts = [project(traces, units[start : start + size], field) for start in range(0, len(units), size)]
     return torch.cat(parts) if parts else traces[0].input.new_zeros(0, traces[0].input.shape[1], *field.size)
 
 
 def _batch_size(traces: Sequence[LayerTrace], memory_limit: int) -> int:
-    """How many units fit, by the largest window and three tensors of its size."""
+    """Return how many units fit, by the largest window and three tensors of its size."""
     largest, size = 1, [1, 1]
     for trace in reversed(traces):
         window = window_of(trace)
@@ -84,6 +111,7 @@ def _batch_size(traces: Sequence[LayerTrace], memory_limit: int) -> int:
 
 
 def _project_windows(traces: Sequence[LayerTrace], units: Units, field: ReceptiveField) -> Tensor:
+    """Project by windows, from one place of one map each to the whole field."""
     strengths = traces[-1].output[units.images, units.maps, units.rows, units.columns]
     value = strengths.new_zeros(len(units), traces[-1].output.shape[1], 1, 1)
     value[torch.arange(len(units)), units.maps, 0, 0] = strengths
@@ -94,39 +122,37 @@ def _project_windows(traces: Sequence[LayerTrace], units: Units, field: Receptiv
 
 
 def _window_back(trace: LayerTrace, value: Tensor, images: Tensor, places: Places) -> tuple[Tensor, Places]:
-    """One trace back: windows (B, C, h, w), first row and column at ``places``, to those at the input and their places."""
+    """Walk windows (B, C, h, w) with their first row and column at ``places`` back through one layer."""
     layer = trace.layer
     if isinstance(layer, POINTWISE):
         return rule_for(trace)(trace, value), places
     window = window_of(trace)
     below = (places[0] * window.stride[0] - window.padding[0], places[1] * window.stride[1] - window.padding[1])
     if isinstance(layer, nn.Conv2d):
-        back = _transposed(layer, value)
-        padded = any(before or after for before, after in conv_padding(layer))
+        back = _transposed(zero_padded(trace), value)
+        padded = any(before or after for before, after in padding_of(layer))
         return _only_inside(back, below, trace.input.shape[2:]) if padded else back, below
     return _unpool_windows(trace, value, window, images, places), below
 
 
 def _transposed(layer: nn.Conv2d, value: Tensor) -> Tensor:
     """Convolve with the transposed filters, without bias and padding, in whichever of three equal ways is fastest."""
-    if layer.groups > 1 or layer.dilation != (1, 1):
-        return F.conv_transpose2d(value, layer.weight, None, layer.stride, 0, 0, layer.groups, layer.dilation)
-    if value.shape[2:] == (1, 1):  # a single place: a sum of filters
+    if value.shape[2:] == (1, 1) and layer.groups == 1 and layer.dilation == (1, 1):  # a single place: a sum of filters
         return (value.flatten(1) @ layer.weight.flatten(1)).view(-1, *layer.weight.shape[1:])
-    if layer.in_channels < FEW_CHANNELS:
-        return subpixel_conv_transpose(layer, value)
-    return F.conv_transpose2d(value, layer.weight, None, layer.stride)
+    if is_subpixel_faster(layer):
+        return subpixel_transposed_convolution(layer, value)
+    return F.conv_transpose2d(value, layer.weight, None, layer.stride, 0, 0, layer.groups, layer.dilation)
 
 
 def _only_inside(value: Tensor, places: Places, shape: Sequence[int]) -> Tensor:
-    """Set to 0, in place, what lies outside of the maps."""
+    """Set to 0, in place, what of the windows lies outside of maps of this shape."""
     rows, columns = _span(places[0], value.shape[2]), _span(places[1], value.shape[3])
     rows_inside, columns_inside = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
     return value.mul_(rows_inside[:, None, :, None] & columns_inside[:, None, None, :])
 
 
 def _span(first: Tensor, length: int) -> Tensor:
-    """The rows, or columns, of windows that begin at these: (B,) to (B, length)."""
+    """Return the rows, or columns, (B, length) of windows that begin at ``first`` (B,)."""
     return first[:, None] + torch.arange(length, device=first.device)
 
 
@@ -147,7 +173,7 @@ def _unpool_windows(trace: LayerTrace, value: Tensor, window: Window, images: Te
 
 
 def _places_in_windows(trace: LayerTrace, window: Window, row_length: int) -> Tensor:
-    """Where each maximum lay within its own pooling window, as a place in rows of this length; shaped like the switches."""
+    """Return where each maximum lay within its own pooling window, as an index into rows of this length, like the switches."""
     assert trace.switches is not None
     first_row, first_column = (
         torch.arange(length, device=trace.switches.device) * stride - padding
@@ -157,20 +183,19 @@ def _places_in_windows(trace: LayerTrace, window: Window, row_length: int) -> Te
     return (trace.switches // width - first_row[:, None]) * row_length + trace.switches % width - first_column
 
 
+# --- The plain way ------------------------------------------------------------------------------------------------------------
+
+
 def _project_whole(traces: Sequence[LayerTrace], units: Units, field: ReceptiveField) -> Tensor:
-    """The plain way, for pools that share their values out: whole maps, then the field cut out."""
+    """Project whole maps with one activation each, and cut the field out."""
     wholes = zip(_whole_projections(traces, units), units.rows.tolist(), units.columns.tolist(), strict=True)
-    return torch.stack([field.cut(whole, row, column) for whole, row, column in wholes])
+    return torch.stack([field.crop(whole, row, column) for whole, row, column in wholes])
 
 
 def _whole_projections(traces: Sequence[LayerTrace], units: Units) -> Iterator[Tensor]:
-    for number in range(len(units)):
-        image, k, row, column = (int(each[number]) for each in (units.images, units.maps, units.rows, units.columns))
-        own = [
-            LayerTrace(trace.name, trace.layer, trace.input[image : image + 1], trace.output[image : image + 1],
-                 None if trace.switches is None else trace.switches[image : image + 1])
-            for trace in traces
-        ]  # fmt: skip
+    for index in range(len(units)):
+        image, k, row, column = (int(each[index]) for each in (units.images, units.maps, units.rows, units.columns))
+        own = slice_traces(traces, slice(image, image + 1))
         start = torch.zeros_like(own[-1].output)
         start[0, k, row, column] = own[-1].output[0, k, row, column]
         yield backproject(own, start)[0]

@@ -9,56 +9,67 @@ images the one with the smaller number comes first, of equally strong places in 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import TracebackType
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric
 
 from viz_callbacks.engine.feature_maps import activation_index, layer_index
 from viz_callbacks.engine.forward import eval_copy, named_layers
 
 
-def as_they_are(maps: Tensor) -> Tensor:
-    """No activation."""
-    return maps
-
-
 class TopActivations(Metric):
     """The ``keep`` strongest images of each of ``maps`` feature maps, with values and places.
 
-    ``compute()`` gives ``values`` (maps, keep) in falling order, ``images``, ``rows`` and ``columns`` (maps, keep) of int64.
-    Where there were fewer images, the image is -1 and the value -inf.
+    >>> top = TopActivations(maps=1, keep=2)
+    >>> top.update(torch.tensor([[[[1.0, 3.0]]], [[[2.0, 0.0]]], [[[4.0, 0.0]]]]), images=torch.tensor([7, 8, 9]))
+    >>> top.compute()["images"].tolist()
+    [[9, 7]]
+
+    Args:
+        maps: the layer's number of maps.
+        keep: how many images to keep of each.
     """
 
     full_state_update = False
     values: Tensor
     places: Tensor
 
-    def __init__(self, maps: int, keep: int = 9, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, maps: int, keep: int = 9) -> None:
+        super().__init__()
         self.keep = keep
         self.add_state("values", torch.full((maps, keep), -torch.inf), dist_reduce_fx=None)
         self.add_state("places", torch.full((maps, keep, 3), -1), dist_reduce_fx=None)  # image, row, column
 
-    def update(self, feature_maps: Tensor, images: Tensor, activation: Callable[[Tensor], Tensor] = as_they_are) -> None:
-        """``feature_maps`` (N, maps, H, W) of the images numbered ``images`` (N,). No image may come twice.
+    def update(self, feature_maps: Tensor, images: Tensor, activation: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Look at the maps of a batch.
 
-        ``activation`` is still to be applied to the maps; it must never fall. Then the largest value is where the activation is
-        largest, and only maps that come among the strongest need be looked into further.
+        Args:
+            feature_maps: (N, maps, H, W).
+            images: the numbers (N,) of their images. None may come twice.
+            activation: still to be applied to the maps; it must never fall. Then the largest value is where the activation is
+                largest, and only maps that come among the strongest need be looked into further.
         """
+        activation = activation or nn.Identity()
         values = activation(feature_maps.amax((2, 3))).float()
         near = values >= self.values[:, -1]
-        image, map_ = near.nonzero(as_tuple=True)
-        inside = activation(feature_maps[image, map_]).flatten(1).argmax(1)  # of equal ones the first in row-major order
+        image, k = near.nonzero(as_tuple=True)
+        inside = activation(feature_maps[image, k]).flatten(1).argmax(1)  # of equal ones the first in row-major order
         width = feature_maps.shape[3]
         places = self.places.new_full((*values.shape, 3), -1)
-        places[image, map_] = torch.stack([images.to(image)[image], inside // width, inside % width], 1)
+        places[image, k] = torch.stack([images.to(image)[image], inside // width, inside % width], 1)
         values = values.masked_fill(~near, -torch.inf)
         self._merge(torch.cat([self.values, values.T], 1), torch.cat([self.places, places.transpose(0, 1)], 1))
 
     def compute(self) -> dict[str, Tensor]:
-        """The strongest so far, of all processes together."""
+        """Return the strongest so far, of all processes together.
+
+        Returns:
+            ``values`` (maps, keep) in falling order; ``images``, ``rows`` and ``columns`` (maps, keep) of int64. Where there
+            were fewer images, the image is -1 and the value -inf.
+        """
         if self.values.ndim == 3:  # one more axis in front: the processes
             self._merge(self.values.transpose(0, 1).flatten(1), self.places.transpose(0, 1).flatten(1, 2))
         images, rows, columns = self.places.unbind(2)
@@ -74,47 +85,69 @@ class TopActivations(Metric):
 
 
 class TopActivationHooks:
-    """Collects the strongest activations of the convolution ``layers`` while a network evaluates: a context manager.
+    """Collects the strongest activations of convolution layers while a network evaluates: a context manager.
 
-    ``show(numbers)`` tells the numbers of the images of the batch that comes next; a batch without is not watched. Works
-    whether or not pools are computed before activations (``nn.ReLU`` and a max pool may change places), since it looks at what
-    arrives at the activation and applies that itself.
+    There are hooks on the network inside the ``with`` block only. Works whether or not pools are computed before activations
+    (``nn.ReLU`` and a max pool may change places), since it looks at what arrives at the activation and applies that itself.
+
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU())
+    >>> with TopActivationHooks(network, ["0"]) as hooks:
+    ...     hooks.set_batch_indices(torch.arange(6))
+    ...     _ = network(torch.randn(6, 3, 20, 20))
+    >>> hooks.metrics["0"].compute()["images"].shape
+    torch.Size([4, 9])
+
+    Args:
+        network: as for ``record``.
+        layers: names of convolution layers.
+        keep: how many images to keep of each map.
+
+    Attributes:
+        metrics: a ``TopActivations`` for each layer, from its first batch on.
+
+    Raises:
+        ValueError: there is no such layer.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str], keep: int = 9) -> None:
-        self.found: dict[str, TopActivations] = {}
+        self.metrics: dict[str, TopActivations] = {}
         self.keep = keep
-        self._numbers: Tensor | None = None
-        self._places = [(layer, *_before_activation(network, layer)) for layer in layers]
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._batch_indices: Tensor | None = None
+        self._hooked = [(layer, *_before_activation(network, layer)) for layer in layers]
+        self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> "TopActivationHooks":
         self._handles = [
-            before.register_forward_hook(self._hook(layer, activation)) for layer, before, activation in self._places
+            module.register_forward_hook(self._hook(layer, activation)) for layer, module, activation in self._hooked
         ]
         return self
 
-    def __exit__(self, *problem: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        problem: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
         for handle in self._handles:
             handle.remove()
 
-    def show(self, numbers: Tensor | None) -> None:
-        """The numbers (B,) of the next batch's images, None for a batch that isn't watched."""
-        self._numbers = numbers
+    def set_batch_indices(self, indices: Tensor | None) -> None:
+        """Tell the numbers (B,) of the next batch's images, or None for a batch that is to be left out."""
+        self._batch_indices = indices
 
     def _hook(self, layer: str, activation: nn.Module) -> Callable[[nn.Module, object, Tensor], None]:
-        def look(module: nn.Module, arguments: object, output: Tensor) -> None:
-            if self._numbers is None:
+        def update(module: nn.Module, arguments: object, output: Tensor) -> None:
+            if self._batch_indices is None:
                 return
-            if layer not in self.found:
-                self.found[layer] = TopActivations(output.shape[1], self.keep).to(output.device)
-            self.found[layer].update(output, self._numbers, activation)
+            if layer not in self.metrics:
+                self.metrics[layer] = TopActivations(output.shape[1], self.keep).to(output.device)
+            self.metrics[layer].update(output, self._batch_indices, activation)
 
-        return look
+        return update
 
 
 def _before_activation(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
-    """The module whose output is what arrives at a convolution layer's activation, and that activation (or none)."""
+    """Return the module whose output arrives at a convolution layer's activation, and that activation or an nn.Identity."""
     named = list(named_layers(network))
     layers = [each for _, each in named]
     own = layer_index(named, layer)

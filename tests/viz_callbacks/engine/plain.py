@@ -83,7 +83,7 @@ def max_pool(x: Array, g: Geometry) -> tuple[Array, dict[tuple[int, ...], tuple[
     return y, switches
 
 
-def unpool(value: Array, shape: tuple[int, ...], switches: dict[tuple[int, ...], tuple[int, int]]) -> Array:
+def max_unpool(value: Array, shape: tuple[int, ...], switches: dict[tuple[int, ...], tuple[int, int]]) -> Array:
     back = np.zeros(shape)
     for (n, c, row, column), pixel in switches.items():
         back[(n, c, *pixel)] += value[n, c, row, column]
@@ -122,7 +122,7 @@ def response_norm(x: Array, size: int, alpha: float, beta: float, k: float) -> A
     return y
 
 
-def dense(value: Array, weight: Array, bias: Array) -> Array:
+def linear_transpose(value: Array, weight: Array, bias: Array) -> Array:
     """The reverse (v - b) W of y = W x + b."""
     back = np.zeros((value.shape[0], weight.shape[1]))
     for n, i, j in np.ndindex(value.shape[0], *weight.shape):

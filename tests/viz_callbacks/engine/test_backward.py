@@ -125,7 +125,7 @@ def test_max_pool_goes_back_as_defined_and_by_its_adjoint(case: tuple[Geometry, 
     trace, value, back = back_through(nn.MaxPool2d(g.kernel, g.stride, g.padding, g.dilation, ceil_mode=g.ceil_mode), x)
     maxima, switches = plain.max_pool(x.numpy(), g)
     torch.testing.assert_close(trace.output, torch.from_numpy(maxima))
-    torch.testing.assert_close(back, torch.from_numpy(plain.unpool(value.numpy(), tuple(x.shape), switches)))
+    torch.testing.assert_close(back, torch.from_numpy(plain.max_unpool(value.numpy(), tuple(x.shape), switches)))
     assert trace.switches is not None
     other = torch.randn_like(x)  # any input, pooled by the same switches
     assert_adjoint(back, other, value, other.flatten(2).gather(2, trace.switches.flatten(2)).view_as(value))
@@ -272,7 +272,7 @@ def test_dense_subtracts_the_bias_and_multiplies_by_the_transposed_weights(bias:
     traces = record(nn.Sequential(nn.Flatten(), linear), normal(3, 1, 2, 3))
     value = normal(3, 4)
     b = linear.bias.detach().numpy() if bias else torch.zeros(4).numpy()
-    expected = plain.dense(value.numpy(), linear.weight.detach().numpy(), b)
+    expected = plain.linear_transpose(value.numpy(), linear.weight.detach().numpy(), b)
     torch.testing.assert_close(backproject(traces[1:], value), torch.from_numpy(expected))
 
 

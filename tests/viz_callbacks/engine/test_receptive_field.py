@@ -135,7 +135,7 @@ def test_what_a_unit_sees_is_cut_from_the_image_with_nothing_around_it(row: int,
     top, left, bottom, right = field.box(row, column)
     around = 40
     assert torch.equal(
-        field.cut(image, row, column),
+        field.crop(image, row, column),
         F.pad(image, (around,) * 4)[:, top + around : bottom + around, left + around : right + around],
     )
 
@@ -154,7 +154,7 @@ def test_a_small_memory_limit_changes_nothing() -> None:
     traces = record(network, torch.randn(2, 3, 40, 40))
     units = strongest_units(traces[-1].output)
     torch.testing.assert_close(project_units(traces, units, memory_limit=1), project_units(traces, units))
-    assert project_units(traces, units.part(0, 0)).shape == (0, 3, *receptive_field(traces).size)
+    assert project_units(traces, units[0:0]).shape == (0, 3, *receptive_field(traces).size)
 
 
 def test_the_strongest_unit_is_the_first_of_equals() -> None:

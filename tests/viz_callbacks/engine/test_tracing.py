@@ -24,7 +24,7 @@ from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.tracing import UntraceableError, trace_layers
 from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
 from viz_callbacks.methods.denet import denet
-from viz_callbacks.methods.top_activations import top_activation_pictures
+from viz_callbacks.methods.top_activations import project_top_activations
 from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 
@@ -137,22 +137,22 @@ def test_callbacks_look_at_it(tmp_path: Path) -> None:
     learner, images = Learner(), torch.randn(2, 3, 43, 43)
     pictures = torch.zeros(2, 3, 43, 43, dtype=torch.uint8)
     probes = Probes(["a.jpg", "b.jpg"], images, pictures, torch.tensor([0, 4]), list("abcde"), ["", ""])
-    made = list(DeconvolutionPictures(tmp_path, probes).make(learner.network, 1))
+    made = list(DeconvolutionPictures(tmp_path, probes).make_pictures(learner.network, 1))
     assert [picture.place for picture in made] == ["a/conv1", "b/conv1", "a/conv2", "b/conv2"]
-    assert [picture.place for picture in DeNetPictures(tmp_path, probes).make(learner.network, 1)] == ["a", "b"]
+    assert [picture.place for picture in DeNetPictures(tmp_path, probes).make_pictures(learner.network, 1)] == ["a", "b"]
 
 
 def test_the_strongest_images_are_found_while_it_evaluates() -> None:
     network, images = Stem().eval(), torch.randn(6, 3, 43, 43)
-    with TopActivationHooks(network, ["conv2"], keep=2) as watch, torch.no_grad():
-        watch.show(torch.arange(6))
+    with TopActivationHooks(network, ["conv2"], keep=2) as hooks, torch.no_grad():
+        hooks.set_batch_indices(torch.arange(6))
         network(images)
-    found = watch.found["conv2"].compute()
+    found = hooks.metrics["conv2"].compute()
     maps = feature_maps(record(network, images), "conv2")
     values, order = maps.amax((2, 3)).sort(dim=0, descending=True, stable=True)
     torch.testing.assert_close(found["values"], values[:2].T)
     assert torch.equal(found["images"], order[:2].T)
-    (picture,) = top_activation_pictures(network, "conv2", [0], found, lambda numbers: images[list(numbers)])
+    (picture,) = project_top_activations(network, "conv2", [0], found, lambda numbers: images[list(numbers)])
     assert picture.images == found["images"][0].tolist()
 
 

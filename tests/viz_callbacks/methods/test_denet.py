@@ -60,15 +60,15 @@ def plain_denet(
         value[image, number] = 1
     if not subtract_bias:
         fc1, fc2 = (fc1[0], 0 * fc1[1]), (fc2[0], 0 * fc2[1])
-    value = plain.dense(value, *fc2)
+    value = plain.linear_transpose(value, *fc2)
     if rectify_dense:
         value = np.maximum(value, 0)
-    value = plain.dense(value, *fc1)
+    value = plain.linear_transpose(value, *fc1)
     value = value.reshape(pooled2.shape)
-    value = plain.unpool(value, rectified2.shape, switches2)
+    value = plain.max_unpool(value, rectified2.shape, switches2)
     value = np.maximum(value, 0)
     value = plain.conv_transpose(value, pooled1.shape, conv2[0], second)
-    value = plain.unpool(value, normed.shape, switches1)
+    value = plain.max_unpool(value, normed.shape, switches1)
     value = np.maximum(value, 0)
     return plain.conv_transpose(value, images.shape, conv1[0], first)
 

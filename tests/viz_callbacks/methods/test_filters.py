@@ -18,6 +18,7 @@ from datamodules.datamodule import ImageDataModule
 from experiment.visualization import build_probes, visualization_callbacks
 from lightning_modules.classifier import Classifier
 from viz_callbacks.callbacks import FilterPictures, Probes
+from viz_callbacks.callbacks.snapshot import ProbeSnapshot
 from viz_callbacks.drawing import sheets
 from viz_callbacks.drawing.pixels import robust_range
 from viz_callbacks.engine.forward import record
@@ -134,8 +135,8 @@ def test_on_the_sheet_each_filter_is_at_its_place_and_the_dead_are_framed() -> N
 @pytest.mark.parametrize(("channels", "words"), [(1, "white is"), (2, "channel 1 of 2"), (4, "channels 1 to 3 of 4")])
 def test_other_numbers_of_channels_than_three(channels: int, words: str, probes: Probes, tmp_path: Path) -> None:
     network = network_of(channels, 3)
-    traces = record(network, torch.randn(2, channels, 9, 9))
-    (picture,) = FilterPictures(tmp_path, probes).pictures(traces, network, 1)
+    snapshot = ProbeSnapshot(network, torch.randn(2, channels, 9, 9), probes.targets)
+    (picture,) = FilterPictures(tmp_path, probes).draw(snapshot, 1)
     assert words in picture.caption.splitlines()[-1]
     sprite = picture.sprites["one-scale"]
     is_grey = bool((sprite == sprite[..., :1]).all())
@@ -148,7 +149,8 @@ def test_one_that_dominates_is_seen_on_the_one_scale_and_the_others_on_their_own
     with torch.no_grad():
         network[0][0].weight[2] *= 100
         network[0][0].weight[5] = 0
-    (picture,) = FilterPictures(tmp_path, probes).pictures(record(network, torch.randn(2, 3, 9, 9)), network, 1)
+    snapshot = ProbeSnapshot(network, torch.randn(2, 3, 9, 9), probes.targets)
+    (picture,) = FilterPictures(tmp_path, probes).draw(snapshot, 1)
     spread = {name: [float(sprite[:, 5 * k : 5 * k + 5].std()) for k in range(8)] for name, sprite in picture.sprites.items()}
     assert max(value for k, value in enumerate(spread["one-scale"]) if k != 2) < 2 < 50 < spread["one-scale"][2]
     assert min(value for k, value in enumerate(spread["own-scales"]) if k != 5) > 50

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from viz_callbacks.methods.invariance import invariance, transformed
+from viz_callbacks.methods.invariance import invariance, transform
 from viz_callbacks.methods.occlusion import occlusion
 
 
@@ -27,11 +27,12 @@ def counting_network() -> nn.Sequential:
 def test_the_square_takes_away_what_it_covers(batch: int) -> None:
     image = torch.zeros(1, 8, 12)
     image[0, 2:4, 5:8] = 2  # sum 12
-    found = occlusion(counting_network(), image, target=0, layer="0", side=3, stride=2, batch=batch)
+    found = occlusion(counting_network(), image, target=0, layer="0", side=3, stride=2, batch_size=batch)
     assert found.tops == [0, 2, 4, 5]
     assert found.lefts == [0, 2, 4, 6, 8, 9]
-    assert found.map == 0
-    assert found.whole == pytest.approx((1 / (1 + math.exp(-2)), 0, 12))
+    assert found.map_index == 0
+    assert found.unoccluded.probability == pytest.approx(1 / (1 + math.exp(-2)))
+    assert (found.unoccluded.predicted, found.unoccluded.activation) == (0, pytest.approx(12))
     for row, top in enumerate(found.tops):
         for column, left in enumerate(found.lefts):
             covered = max(0, min(top + 3, 4) - max(top, 2)) * max(0, min(left + 3, 8) - max(left, 5))
@@ -48,24 +49,24 @@ def test_a_square_that_does_not_fit_is_refused() -> None:
 
 def test_a_shift_moves_rows_down() -> None:
     image = torch.rand(1, 1, 8, 12)
-    moved = transformed(image, "translation", 3)
+    moved = transform(image, "translation", 3)
     torch.testing.assert_close(moved[..., 3:, :], image[..., :-3, :])
     assert not moved[..., :2, :].any()
 
 
 def test_a_quarter_turn_is_torchs() -> None:
     image = torch.rand(2, 3, 9, 9)
-    torch.testing.assert_close(transformed(image, "rotation", 90), torch.rot90(image, 1, (2, 3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(transform(image, "rotation", 90), torch.rot90(image, 1, (2, 3)), atol=1e-5, rtol=0)
     oblong = torch.zeros(1, 1, 20, 40)
     oblong[..., 8:12, 8:32] = 1  # a bar of 24 x 4, lying
-    upright = transformed(oblong, "rotation", 90)[0, 0]
+    upright = transform(oblong, "rotation", 90)[0, 0]
     assert (upright.sum(0) > 1).sum() in (4, 5), "turned, not sheared, in an image that is no square"
 
 
 def test_twice_as_large_shows_the_middle_half() -> None:
     image = torch.zeros(1, 1, 16, 16)
     image[..., 6:10, 6:10] = 1
-    large = transformed(image, "scale", 2)
+    large = transform(image, "scale", 2)
     assert large.sum() == pytest.approx(4 * 16, rel=0.1)
     assert large[..., 5:11, 5:11].min() > 0.99
 
@@ -75,7 +76,7 @@ def test_nothing_changed_is_no_distance_and_distances_are_euclidean() -> None:
     found = invariance(network, images, torch.tensor([0, 1]), ["1", "4"], "translation", [0, 2])
     assert found.distances["1"].shape == found.probability.shape == (2, 2)
     torch.testing.assert_close(found.distances["1"][:, 0], torch.zeros(2), atol=1e-4, rtol=0)
-    moved = transformed(images, "translation", 2)
+    moved = transform(images, "translation", 2)
     expected = (torch.relu(moved) - torch.relu(images)).flatten(1).norm(dim=1)  # the second map is 0 in both
     torch.testing.assert_close(found.distances["1"][:, 1], expected)
     answers = network(moved).softmax(1)
@@ -87,4 +88,4 @@ def test_unknown_words_are_refused() -> None:
     with pytest.raises(ValueError, match="There is no layer 'conv9'"):
         invariance(network, images, targets, ["conv9"], "scale", [1.0])
     with pytest.raises(ValueError, match="no transformation 'shear'"):
-        transformed(images, "shear", 1)
+        transform(images, "shear", 1)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lightning_modules.networks.layers import pool_before_relu
 from tests.small_network import small_network
 from viz_callbacks.engine.feature_maps import feature_maps, layers_up_to, trace_up_to
-from viz_callbacks.engine.forward import named_layers, record
+from viz_callbacks.engine.forward import record, record_layers
 from viz_callbacks.engine.receptive_field import receptive_field
 from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
-from viz_callbacks.methods.top_activations import MapTopActivations, top_activation_pictures
+from viz_callbacks.methods.top_activations import MapTopActivations, project_top_activations
 from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 LAYERS = ["conv1", "conv2"]
@@ -28,18 +28,18 @@ def images() -> Tensor:
 def watched(network: nn.Sequential, images: Tensor, batch: int = 7) -> TopActivationHooks:
     """All images but the last batch's, which isn't watched, in the order of training's forward pass."""
     numbers = torch.arange(len(images)) + 100
-    with TopActivationHooks(network, LAYERS, keep=4) as watch, torch.no_grad():
+    with TopActivationHooks(network, LAYERS, keep=4) as hooks, torch.no_grad():
         for start in range(0, len(images), batch):
             last = start + batch >= len(images)
-            watch.show(None if last else numbers[start : start + batch])
+            hooks.set_batch_indices(None if last else numbers[start : start + batch])
             pool_before_relu(network.eval())(images[start : start + batch])
-    return watch
+    return hooks
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_what_is_found_in_the_passing_batches_is_what_a_scan_finds(layer: str, images: Tensor) -> None:
     network = small_network()
-    found = watched(network, images).found[layer].compute()
+    found = watched(network, images).metrics[layer].compute()
     maps = feature_maps(record(network, images[:28]), layer)
     values, order = maps.flatten(2).amax(2).T.sort(dim=1, descending=True, stable=True)
     torch.testing.assert_close(found["values"], values[:, :4])
@@ -56,13 +56,13 @@ def test_no_hook_is_left(images: Tensor) -> None:
 @pytest.mark.parametrize("batch", [1, 32])
 def test_pictures_are_those_of_the_strongest_activations_one_by_one(layer: str, batch: int, images: Tensor) -> None:
     network = small_network()
-    found = watched(network, images).found[layer].compute()
+    found = watched(network, images).metrics[layer].compute()
 
     def load(numbers: Sequence[int]) -> Tensor:
         return images[[number - 100 for number in numbers]]
 
-    made = list(top_activation_pictures(network, layer, [3, 1], found, load, batch=batch))
-    assert [each.map for each in made] == [3, 1]
+    made = list(project_top_activations(network, layer, [3, 1], found, load, batch_size=batch))
+    assert [each.map_index for each in made] == [3, 1]
     for each in made:
         assert each.values == sorted(each.values, reverse=True)
         for place, number in enumerate(each.images):
@@ -72,8 +72,8 @@ def test_pictures_are_those_of_the_strongest_activations_one_by_one(layer: str, 
 def assert_shows(network: nn.Sequential, layer: str, image: Tensor, found: MapTopActivations, place: int) -> None:
     """The patch is cut from the image where the projection, pasted back, is the whole projection."""
     traces = record(network, image[None])
-    whole = deconvolution(traces, layer, partial(strongest_activation, k=found.map))[0]
-    maps = feature_maps(traces, layer)[0, found.map]
+    whole = deconvolution(traces, layer, partial(strongest_activation, k=found.map_index))[0]
+    maps = feature_maps(traces, layer)[0, found.map_index]
     row, column = divmod(int(maps.argmax()), maps.shape[1])
     top, left, bottom, right = receptive_field(trace_up_to(traces, layer)).box(row, column)
     for r in range(max(0, top), min(67, bottom), 5):
@@ -84,11 +84,11 @@ def assert_shows(network: nn.Sequential, layer: str, image: Tensor, found: MapTo
 
 def test_a_map_with_fewer_images_shows_what_there_is() -> None:
     network, images = small_network(), torch.randn(2, 3, 67, 67)
-    with TopActivationHooks(network, ["conv2"], keep=9) as watch, torch.no_grad():
-        watch.show(torch.tensor([0, 1]))
+    with TopActivationHooks(network, ["conv2"], keep=9) as hooks, torch.no_grad():
+        hooks.set_batch_indices(torch.tensor([0, 1]))
         network.eval()(images)
-    (found,) = top_activation_pictures(
-        network, "conv2", [0], watch.found["conv2"].compute(), lambda numbers: images[list(numbers)]
+    (found,) = project_top_activations(
+        network, "conv2", [0], hooks.metrics["conv2"].compute(), lambda numbers: images[list(numbers)]
     )
     assert len(found.patches) == len(found.values) == 2
 
@@ -97,11 +97,11 @@ def test_a_batch_norm_before_the_activation_is_watched_at_its_output() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2)).eval()
     nn.init.normal_(network[1].weight)
     images = torch.randn(5, 3, 12, 12)
-    with TopActivationHooks(network, ["0"]) as watch, torch.no_grad():
-        watch.show(torch.arange(5))
+    with TopActivationHooks(network, ["0"]) as hooks, torch.no_grad():
+        hooks.set_batch_indices(torch.arange(5))
         network(images)
     maps = feature_maps(record(network, images), "0")
-    torch.testing.assert_close(watch.found["0"].compute()["values"][:, 0], maps.flatten(2).amax(2).amax(0))
+    torch.testing.assert_close(hooks.metrics["0"].compute()["values"][:, 0], maps.flatten(2).amax(2).amax(0))
 
 
 def test_the_layers_to_a_layers_maps_are_recorded_as_in_the_whole_network(images: Tensor) -> None:
@@ -110,10 +110,10 @@ def test_the_layers_to_a_layers_maps_are_recorded_as_in_the_whole_network(images
     network = nn.Sequential(OrderedDict(features=features, pool=nn.MaxPool2d(2), flatten=nn.Flatten()))
     for layer, last in [("features.0", "features.2"), ("features.3", "features.4"), ("features.5", "features.5")]:
         below = layers_up_to(network, layer)
-        assert [name for name, _ in named_layers(below)][-1] == last
-        expected = trace_up_to(record(network, images[:2]), layer)
-        assert [trace.name for trace in record(below, images[:2])] == [trace.name for trace in expected]
-        assert torch.equal(record(below, images[:2])[-1].output, expected[-1].output)
+        assert [name for name, _ in below][-1] == last
+        found, expected = record_layers(below, images[:2]), trace_up_to(record(network, images[:2]), layer)
+        assert [trace.name for trace in found] == [trace.name for trace in expected]
+        assert torch.equal(found[-1].output, expected[-1].output)
 
 
 def test_an_unknown_layer_is_named() -> None:
