@@ -1,7 +1,6 @@
-"""What a run looks at: the images of its data set, handed to the callbacks of ``viz_callbacks``."""
+"""The callbacks of ``viz_callbacks`` that a run gets, and the images of its data set that they look at."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning import Callback
@@ -29,17 +28,19 @@ from viz_callbacks.callbacks import (
 def visualization_callbacks(
     settings: VizSettings, data: ImageDataModule, probes: Probes, folder: Path, max_epochs: int
 ) -> list[Callback]:
-    """The callbacks that look at the network while it learns; their pictures go below ``folder``."""
-    when: dict[str, Any] = {"every_n_epochs": settings.every_n_epochs, "fixed_scale": settings.scale == "fixed"}
+    """Return the callbacks that look at the network while it learns; their pictures go below ``folder``."""
+    every, fixed = settings.every_n_epochs, settings.scale == "fixed"
     last = max_epochs if settings.sensitivity else 0
     return [
-        DeconvolutionPictures(folder / "deconvolution", probes, settings.maps, **when),
-        DeNetPictures(folder / "denet", probes, **when),
-        FilterPictures(folder / "filters", probes, **when),
-        TopActivationPictures(folder / "strongest", reference_images(data), settings.top_maps, **when),
+        DeconvolutionPictures(folder / "deconvolution", probes, maps=settings.maps, every_n_epochs=every, fixed_scale=fixed),
+        DeNetPictures(folder / "denet", probes, every_n_epochs=every, fixed_scale=fixed),
+        FilterPictures(folder / "filters", probes, every_n_epochs=every, fixed_scale=fixed),
+        TopActivationPictures(
+            folder / "strongest", reference_images(data), maps=settings.top_maps, every_n_epochs=every, fixed_scale=fixed
+        ),
         OcclusionPictures(folder / "occlusion", probes, every_n_epochs=last),
         InvariancePictures(folder / "invariance", probes, every_n_epochs=last),
-        ProjectionMetricsLogger(probes, every_n_epochs=settings.every_n_epochs if settings.metrics else 0),
+        ProjectionMetricsLogger(probes, every_n_epochs=every if settings.metrics else 0),
     ]
 
 
@@ -63,16 +64,23 @@ def build_probes(data: ImageDataModule, names: list[str]) -> Probes:
 
 
 def reference_images(data: ImageDataModule) -> ReferenceImages:
-    """The images among which the strongest activations are sought: those of the validation, or else of the test."""
+    """Return the images among which the strongest activations are sought: those of the validation, or else of the test."""
     part = "val" if len(data.split.val) else "test"
-    watched = getattr(data.split, part)
+    indices = getattr(data.split, part)
     return ReferenceImages(
-        part, [data.files[i] for i in watched], lambda numbers: data.normalise(data.images(watched[numbers])), data.denormalise
+        loader=part,
+        names=[data.files[index] for index in indices],
+        load=lambda numbers: data.normalise(data.images(indices[numbers])),
+        denormalise=data.denormalise,
     )
 
 
 def load_run(run: Path) -> tuple[nn.Sequential, ImageDataModule]:
-    """The last weights of a run in its folder, and its data, ready to look at. Raises SettingsError where either is missing."""
+    """Return the last weights of the run in this folder, and its data, ready to look at.
+
+    Raises:
+        SettingsError: where either is missing.
+    """
     settings = load_settings(run / "config.yaml")
     network, _ = load_network(run / "checkpoints/last.ckpt")
     data = build_datamodule(settings.data, settings.data.image_size or IMAGE_SIZES[settings.model.name], settings.seed)

@@ -25,8 +25,9 @@ from viz_callbacks.callbacks import (
     OcclusionPictures,
     Probes,
 )
+from viz_callbacks.drawing.layout import stack_vertically
 from viz_callbacks.drawing.pixels import Pixels, robust_range, signed_picture
-from viz_callbacks.drawing.sheets import row_sheet, stacked
+from viz_callbacks.drawing.sheets import row_sheet
 from viz_callbacks.engine.feature_maps import convolution_layers
 from viz_callbacks.engine.forward import record
 from viz_callbacks.methods.deconvolution import deconvolution
@@ -76,7 +77,7 @@ def _table(heading: list[str], probes: Probes, pictures: dict[str, Tensor]) -> I
         tiles: list[tuple[str, Pixels]] = [(name.replace("image_", ""), probes.original(number))]
         tiles += [(what, signed_picture(each[number], robust_range(each[number]))) for what, each in pictures.items()]
         rows.append(row_sheet(heading if number == 0 else [], tiles))
-    return stacked(rows)
+    return stack_vertically(rows)
 
 
 def main() -> None:

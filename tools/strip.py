@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from viz_callbacks.drawing.sheets import row_sheet, stacked
+from viz_callbacks.drawing.layout import stack_vertically
+from viz_callbacks.drawing.sheets import row_sheet
 
 SIDE = 224
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--epoch", type=int)
     parser.add_argument("--out", type=Path, required=True)
     words = parser.parse_args()
-    stacked([strip(run, words.probe, words.epoch) for run in words.runs]).save(words.out)
+    stack_vertically([strip(run, words.probe, words.epoch) for run in words.runs]).save(words.out)
 
 
 if __name__ == "__main__":

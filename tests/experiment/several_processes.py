@@ -1,15 +1,19 @@
-"""Trains the small network in one process and in several forked ones, for test_processes.py: a program of its own, since a fork
-is safe only where torch has started no threads yet. Writes what came out below the folder that it is given."""
+"""Trains the small network in one process and in several forked ones, for test_distributed.py.
+
+A program of its own, since a fork is safe only where torch has started no threads yet. Writes what came out below the folder
+that it is given.
+"""
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
 from configs import DataSettings, OptimSettings
+from datamodules.datasets import Batch
 from datamodules.registry import build_datamodule
 from experiment.csv_recorder import CSVRecorder
 from experiment.distributed import TerminateWorkers
@@ -19,16 +23,21 @@ from lightning_modules.classifier import Classifier
 from tests.small_network import small_network
 from viz_callbacks.callbacks import DeNetPictures, ProjectionMetricsLogger, TopActivationPictures
 
+Precision = Literal["64-true", "32-true"]
+PRECISIONS: tuple[Precision, ...] = ("64-true", "32-true")
+
 
 class Seen(Callback):
-    """Notes the sum of each training image that this process gets, as it tells images and their augmentation apart, and at the
-    end the weights."""
+    """Notes the sum of each training image that this process gets, and at the end the weights.
+
+    The sum tells images and their augmentation apart.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.sums: list[float] = []
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         self.sums += batch[0].double().sum((1, 2, 3)).tolist()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -36,7 +45,7 @@ class Seen(Callback):
         torch.save(pl_module.state_dict(), self.folder / f"weights-{trainer.global_rank}.pt")
 
 
-def train(processes: int, precision: str, folder: Path) -> None:
+def train(processes: int, precision: Precision, folder: Path) -> None:
     """Two epochs and the evaluation at the end; figures, weights and the images seen go to ``folder``."""
     folder.mkdir(parents=True)
     seed_everything(1, verbose=False)
@@ -47,6 +56,7 @@ def train(processes: int, precision: str, folder: Path) -> None:
     data = build_datamodule(settings, 67, seed=1)
     data.prepare_data()
     data.setup("fit")
+    probes = build_probes(data, ["circle", "star"])
     network = small_network()
     network.drop3 = torch.nn.Identity()  # each process drops other units
     optim = OptimSettings(lr=0.003, warmup_epochs=0.5)
@@ -57,9 +67,9 @@ def train(processes: int, precision: str, folder: Path) -> None:
         num_sanity_val_steps=0, use_distributed_sampler=False, gradient_clip_val=5.0, default_root_dir=folder,
         callbacks=[
             StopOnDivergence(len(data.class_names)),
-            DeNetPictures(folder / "denet", build_probes(data, ["circle", "star"])),
-            TopActivationPictures(folder / "strongest", reference_images(data), 2),
-            ProjectionMetricsLogger(build_probes(data, ["circle", "star"])),
+            DeNetPictures(folder / "denet", probes),
+            TopActivationPictures(folder / "strongest", reference_images(data), maps=2),
+            ProjectionMetricsLogger(probes),
             CSVRecorder(folder, "small network"), Seen(folder), TerminateWorkers(),
         ],
     )  # fmt: skip
@@ -71,6 +81,6 @@ def train(processes: int, precision: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for precision in ("64-true", "32-true"):
+    for precision in PRECISIONS:
         for processes in (1, 2, 3):
             train(processes, precision, Path(sys.argv[1]) / f"{precision}-{processes}")

@@ -33,7 +33,7 @@ def test_a_verdict_follows_from_where_the_interval_lies(shift: float, verdict: s
 def made(blocks: float, detail: float, denet: float) -> dict[str, Tensor]:
     """Numbers of a network with so strong blocks, so much detail and DeNet so much better than Deconvolution."""
     wobble = torch.linspace(-0.01, 0.01, 30)
-    found = {}
+    found: dict[str, Tensor] = {}
     for picture in (LAST, "denet", "gradient"):
         better = denet if picture == "denet" else 0.0
         found |= {f"grid{period}/{picture}": blocks + wobble for period in (2, 4)}

@@ -1,27 +1,32 @@
-"""Callbacks that look at fixed probe images after each epoch: Deconvolution of each layer, and DeNet."""
+"""The probes, and what all callbacks that make pictures of them share."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from lightning import Trainer
 from torch import Tensor, nn
 
-from viz_callbacks.callbacks.base import Picture, PictureCallback
+from viz_callbacks.callbacks.base import PictureCallback
+from viz_callbacks.callbacks.picture_folder import Picture
+from viz_callbacks.callbacks.snapshot import ProbeSnapshot, SharedSnapshot, SharesSnapshot
 from viz_callbacks.drawing.pixels import Pixels
-from viz_callbacks.engine.forward import record
-from viz_callbacks.engine.layer_trace import LayerTrace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probes:
-    """The fixed images that are looked at.
+    """The fixed images that are looked at; one object for all callbacks, so that they share the forward pass.
 
-    names: one for each image, such as ``Faces/image_0001.jpg``. images: (P, 3, H, W) as the network takes them. pictures:
-    (P, 3, H, W) uint8 as people see them. targets: (P,) true classes. class_names: of all classes. notes: words about each
-    image for the captions, such as the part of the data that it belongs to. masks: (P, H, W) bool, true on the object, false
-    everywhere where it is not known; None where none is.
+    Attributes:
+        names: one for each image, such as ``Faces/image_0001.jpg``.
+        images: (P, 3, H, W) as the network takes them.
+        pictures: (P, 3, H, W) uint8 as people see them.
+        targets: the true classes, (P,) of int64.
+        class_names: of all classes.
+        notes: words about each image for the captions, such as the part of the data that it belongs to.
+        masks: (P, H, W) of bool, true on the object, false everywhere where it is not known; None where none is.
+        shared_snapshot: what the callbacks of a training share, see ``snapshot``.
     """
 
     names: list[str]
@@ -31,39 +36,66 @@ class Probes:
     class_names: list[str]
     notes: list[str]
     masks: Tensor | None = None
+    shared_snapshot: SharedSnapshot = field(default_factory=SharedSnapshot, init=False, repr=False)
 
     def folder(self, number: int) -> str:
-        """The name of a probe's folder and of its key in W&B: Faces-image_0001."""
+        """Return the name of a probe's folder and of its key in W&B: Faces-image_0001."""
         return self.names[number].rsplit(".", 1)[0].replace("/", "-")
 
     def original(self, number: int) -> Pixels:
-        """The image as people see it, (H, W, 3)."""
+        """Return the image as people see it, (H, W, 3)."""
         pixels: Pixels = self.pictures[number].permute(1, 2, 0).cpu().numpy()
         return pixels
 
+    def snapshot(self, network: nn.Module, trainer: Trainer | None = None) -> ProbeSnapshot:
+        """Return what the network makes of the probes: their forward pass and projections, each computed when first asked for.
 
-class ProbePictures(PictureCallback):
-    """Pictures of fixed images. ``probes``: the images to look at; the rest as ``PictureCallback``."""
+        Callbacks of a Trainer share one from the end of an epoch to the beginning of the next; without a Trainer it is new.
+        """
 
-    def __init__(self, folder: Path, probes: Probes, **when: Any) -> None:
-        super().__init__(folder, **when)
+        def take() -> ProbeSnapshot:
+            return ProbeSnapshot(network, self.images, self.targets)
+
+        return take() if trainer is None else self.shared_snapshot.get(trainer, network, take)
+
+
+class ProbePictures(SharesSnapshot, PictureCallback):
+    """A callback that makes pictures of fixed images.
+
+    Args:
+        folder: as for ``PictureCallback``.
+        probes: the images to look at.
+        every_n_epochs: as for ``PeriodicCallback``.
+        fixed_scale: as for ``PictureCallback``.
+        network: as for ``PeriodicCallback``.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        probes: Probes,
+        *,
+        every_n_epochs: int = 1,
+        fixed_scale: bool = False,
+        network: str = "network",
+    ) -> None:
+        super().__init__(folder, every_n_epochs=every_n_epochs, fixed_scale=fixed_scale, network=network)
         self.probes = probes
+        self.shared_snapshot = probes.shared_snapshot
 
     @abstractmethod
-    def pictures(self, traces: list[LayerTrace], network: nn.Module, epoch: int) -> Iterator[Picture]:
-        """The pictures of one epoch from the recorded forward pass of all probes."""
+    def draw(self, snapshot: ProbeSnapshot, epoch: int) -> Iterator[Picture]:
+        """Yield the pictures of one epoch (from 1) from what the network makes of the probes."""
 
-    def make(self, network: nn.Module, epoch: int) -> Iterator[Picture]:
-        """Run the probes through the network and look at them."""
-        images = self.probes.images.to(next(network.parameters()))  # its device and its kind of numbers
-        return self.pictures(record(network, images), network, epoch)
+    def make_pictures(self, network: nn.Module, epoch: int, trainer: Trainer | None = None) -> Iterator[Picture]:
+        """Yield the pictures of one epoch (from 1)."""
+        return self.draw(self.probes.snapshot(network, trainer), epoch)
 
-    def heading(self, traces: list[LayerTrace], number: int, epoch: int, what: str) -> list[str]:
-        """Two lines for the sheet of a probe: what it shows, and what the network takes the image for."""
-        share, predicted = traces[-1].output[number].float().softmax(0).max(0)
-        names = self.probes.class_names
+    def heading(self, snapshot: ProbeSnapshot, number: int, epoch: int, what: str) -> list[str]:
+        """Return two lines for the sheet of a probe: what it shows, and which class the network predicts."""
+        names, predicted = self.probes.class_names, int(snapshot.predicted[number])
         return [
             f"{what}, epoch {epoch}",
             f"{self.probes.names[number]} ({self.probes.notes[number]}): is {names[int(self.probes.targets[number])]}, "
-            f"taken for {names[int(predicted)]} with {float(share):.0%}",
+            f"taken for {names[predicted]} with {float(snapshot.confidence[number]):.0%}",
         ]

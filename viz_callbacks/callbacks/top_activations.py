@@ -1,7 +1,7 @@
 """A callback for figures 2 and 4 of Zeiler and Fergus: what maps respond to most, and how that changes over the epochs."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from lightning import LightningModule, Trainer
 from PIL import Image
 from torch import Tensor, nn
 
-from viz_callbacks.callbacks.base import Picture, PictureCallback
+from viz_callbacks.callbacks.base import PictureCallback
+from viz_callbacks.callbacks.picture_folder import Picture
 from viz_callbacks.drawing import sheets
 from viz_callbacks.drawing.pixels import Pixels, signed_picture
 from viz_callbacks.engine.feature_maps import convolution_layers
-from viz_callbacks.methods.top_activations import Load, MapTopActivations, top_activation_pictures
+from viz_callbacks.methods.top_activations import LoadImages, MapTopActivations, project_top_activations
 from viz_callbacks.methods.unit_projection import MEMORY_LIMIT
 from viz_callbacks.metrics.top_activations import TopActivationHooks
 
@@ -25,16 +26,19 @@ EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)  # those of Zeiler and Fergus's figure 4
 
 @dataclass(frozen=True)
 class ReferenceImages:
-    """The images that are watched, in the order in which a loader gives them.
+    """The images among which the strongest activations are sought, in the order in which a loader gives them.
 
-    loader: that loader's name where the validation has several, None for the only one. names: of the images. load: images by
-    number, as the network takes them. show: such images (N, 3, H, W), or pieces of them, as uint8 for people.
+    Attributes:
+        loader: that loader's name where the validation has several, None for the only one.
+        names: of the images.
+        load: gives images by number, (N, 3, H, W), as the network takes them.
+        denormalise: makes uint8 for people of such images, or of pieces of them.
     """
 
     loader: str | None
     names: Sequence[str]
-    load: Load
-    show: Callable[[Tensor], Tensor]
+    load: LoadImages
+    denormalise: Callable[[Tensor], Tensor]
 
 
 class TopActivationPictures(PictureCallback):
@@ -43,122 +47,132 @@ class TopActivationPictures(PictureCallback):
     Args:
         folder: where the pictures go: ``<layer>/epoch-001.jpg`` and ``<layer>/evolution.jpg``.
         reference_images: the images that are watched.
-        maps: how many maps of each layer, evenly spaced over all of them; all where it has fewer.
+        maps: how many maps of each layer, evenly spaced over all of them; all where it has fewer, 0 for no pictures.
         epochs: those that the history shows besides the last; only where pictures are made, see ``every_n_epochs``.
         memory_limit: bytes for the largest tensors of a batch of projections.
-        when: as for ``PictureCallback``.
+        every_n_epochs: as for ``PeriodicCallback``.
+        fixed_scale: as for ``PictureCallback``.
+        network: as for ``PeriodicCallback``.
     """
 
     name = "strongest"
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         reference_images: ReferenceImages,
+        *,
         maps: int = 4,
         epochs: Sequence[int] = EPOCHS,
         memory_limit: int = MEMORY_LIMIT,
-        **when: Any,
+        every_n_epochs: int = 1,
+        fixed_scale: bool = False,
+        network: str = "network",
     ) -> None:
-        super().__init__(folder, **when)
+        super().__init__(folder, every_n_epochs=every_n_epochs, fixed_scale=fixed_scale, network=network)
         self.reference_images = reference_images
         self.maps = maps
         self.epochs = epochs
         self.memory_limit = memory_limit
-        self._watch: TopActivationHooks | None = None
+        self._watching = ExitStack()  # closed when the validation ends, however it ends
+        self._hooks: TopActivationHooks | None = None
         self._found: dict[str, dict[str, Tensor]] = {}
-        self._seen = 0
+        self._images_seen = 0
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to watch, where pictures are due."""
+        """Put hooks on the network, where pictures are due."""
         if self.maps > 0 and self.is_due(trainer) and not trainer.sanity_checking:
             network = getattr(pl_module, self.network)
-            self._watch = TopActivationHooks(network, convolution_layers(network)).__enter__()
-            self._seen = 0
+            self._hooks = self._watching.enter_context(TopActivationHooks(network, convolution_layers(network)))
+            self._images_seen = 0
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Say which images come now. Each process sees every so-many-th of them."""
-        if self._watch is None:
+        """Tell the hooks which images come now. Each process sees every so-many-th of them."""
+        if self._hooks is None:
             return
         loaders = trainer.val_dataloaders
         name = list(loaders)[dataloader_idx] if isinstance(loaders, dict) else None
         if name != self.reference_images.loader:
-            self._watch.show(None)
+            self._hooks.set_batch_indices(None)
             return
-        numbers = torch.arange(self._seen, self._seen + len(batch[0]))
-        self._seen += len(batch[0])
-        self._watch.show(numbers * trainer.world_size + trainer.global_rank)
+        indices = torch.arange(self._images_seen, self._images_seen + len(batch[0]))
+        self._images_seen += len(batch[0])
+        self._hooks.set_batch_indices(indices * trainer.world_size + trainer.global_rank)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop watching; bring together what all processes found."""
-        if self._watch is not None:
-            self._watch.__exit__()
-            self._found = {layer: metric.compute() for layer, metric in self._watch.found.items()}
-            self._watch = None
+        """Take the hooks off; bring together what all processes found."""
+        if self._hooks is not None:
+            found = self._hooks.metrics
+            self._remove_hooks()
+            self._found = {layer: metric.compute() for layer, metric in found.items()}
 
-    def make(self, network: nn.Module, epoch: int) -> Iterator[Picture]:
-        """One picture for each layer, of what the validation before has found."""
-        like = next(network.parameters())  # in device and kind of numbers
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take the hooks off when a validation is interrupted."""
+        self._remove_hooks()
+
+    def make_pictures(self, network: nn.Module, epoch: int, trainer: Trainer | None = None) -> Iterator[Picture]:
+        """Yield one picture for each layer, of what the validation before has found."""
+        weights = next(network.parameters())
 
         def load(numbers: Sequence[int]) -> Tensor:
-            return self.reference_images.load(numbers).to(like)
+            return self.reference_images.load(numbers).to(weights)  # its device and dtype
 
         for layer, found in self._found.items():
             count = len(found["values"])
             shown = min(self.maps, count)
             maps = [round(number * count / shown) for number in range(shown)]
-            yield self._picture(
-                layer, list(top_activation_pictures(network, layer, maps, found, load, self.memory_limit)), count, epoch
-            )
+            pictures = list(project_top_activations(network, layer, maps, found, load, self.memory_limit))
+            yield self._picture(layer, pictures, count, epoch)
 
-    def _picture(self, layer: str, found: list[MapTopActivations], count: int, epoch: int) -> Picture:
-        ranges = {f"map-{each.map + 1}": self.range(f"{layer}/{each.map}", each.projections) for each in found}
+    def on_saved(self, epoch: int) -> None:
+        """Draw the history anew from what is on disk, so that it survives an interruption."""
+        for layer in self._found:
+            self._draw_evolution(layer, epoch)
+
+    def _remove_hooks(self) -> None:
+        self._watching.close()
+        self._hooks = None
+
+    def _picture(self, layer: str, found: Sequence[MapTopActivations], count: int, epoch: int) -> Picture:
+        names = self.reference_images.names
+        ranges = {f"map-{each.map_index + 1}": self.range(f"{layer}/{each.map_index}", each.projections) for each in found}
         lines = [
             f"Strongest activations of {layer}, epoch {epoch}: {len(found)} of {count} maps",
-            f"of {len(self.reference_images.names)} images, one activation of each, projected one by one, beside their receptive fields",
+            f"of {len(names)} images, one activation of each, projected one by one, beside their receptive fields",
         ]
         blocks: list[tuple[str, Pixels, Pixels]] = []
         sprites: dict[str, Pixels] = {}
         for each, (name, white) in zip(found, ranges.items(), strict=True):
             projections = np.stack([signed_picture(projection, white) for projection in each.projections])
-            patches = self.reference_images.show(each.patches).permute(0, 2, 3, 1).cpu().numpy()
+            patches = self.reference_images.denormalise(each.patches).permute(0, 2, 3, 1).cpu().numpy()
             dead = " (dead)" if each.values[0] <= 0 else ""
-            blocks.append((f"map {each.map + 1}{dead}: {each.values[0]:.3g} to {each.values[-1]:.3g}", projections, patches))
+            blocks.append(
+                (f"map {each.map_index + 1}{dead}: {each.values[0]:.3g} to {each.values[-1]:.3g}", projections, patches)
+            )
             sprites |= {f"{name}-projections": np.hstack(list(projections)), f"{name}-patches": np.hstack(list(patches))}
         facts = {
             "maps": [
-                {
-                    "map": each.map + 1,
-                    "values": each.values,
-                    "images": [self.reference_images.names[image] for image in each.images],
-                }
+                {"map": each.map_index + 1, "values": each.values, "images": [names[image] for image in each.images]}
                 for each in found
             ]
         }
         return Picture(layer, sheets.top9_sheet(lines, blocks), "\n".join(lines), sprites, ranges, facts)
 
-    def on_saved(self, epoch: int) -> None:
-        """Draw the history anew from what is on disk: an interrupted run goes on with it."""
-        for layer in self._found:
-            self._history(layer, epoch)
-
-    def _history(self, layer: str, last: int) -> None:
-        index = json.loads((self.folder / "index.json").read_text())
-        epochs = sorted(int(epoch) for epoch in index if int(epoch) in self.epochs or int(epoch) == last)
-        rows: dict[int, list[tuple[Pixels, str, str]]] = {}
-        for epoch in epochs:
+    def _draw_evolution(self, layer: str, last: int) -> None:
+        index = self.picture_folder.index()
+        rows: dict[int, list[sheets.Cell]] = {}
+        for epoch in sorted(int(epoch) for epoch in index if int(epoch) in self.epochs or int(epoch) == last):
             (entry,) = (entry for entry in index[f"{epoch}"] if entry["place"] == layer)
             for facts in entry["maps"]:
-                file = self.folder / entry["sprites"][f"map-{facts['map']}-projections"]
-                with Image.open(file) as sprite:
-                    first = np.asarray(sprite.convert("RGB"))[:, : sprite.height]
+                with Image.open(self.folder / entry["sprites"][f"map-{facts['map']}-projections"]) as sprite:
+                    strongest = np.asarray(sprite.convert("RGB"))[:, : sprite.height]
                 name = facts["images"][0].rsplit(".", 1)[0].replace("image_", "").replace("/", "\n")
-                rows.setdefault(facts["map"], []).append((first, f"epoch {epoch}", name))
+                rows.setdefault(facts["map"], []).append((strongest, f"epoch {epoch}", name))
         lines = [
             f"{layer}: the projection of each map's strongest activation, over the epochs",
             "below: the image it comes from; another one means another subject, not another filter",
         ]
-        strip = sheets.strip_sheet(lines, [(f"map {number}", cells) for number, cells in rows.items()])
-        strip.save(self.folder / layer / "evolution.jpg", quality=88, subsampling=0)
+        sheet = sheets.evolution_sheet(lines, [(f"map {number}", cells) for number, cells in rows.items()])
+        sheet.save(self.folder / layer / "evolution.jpg", quality=88, subsampling=0)

@@ -11,30 +11,37 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from viz_callbacks.drawing import palette
+
 Pixels = NDArray[np.uint8]
+"""A picture: (h, w) in grey or (h, w, 3) in colour, 0 to 255; or several of one size, (K, h, w) or (K, h, w, 3)."""
 
 PERCENTILE = 0.995
-TILE = 55  # side of a feature map on a sheet, about; smaller maps are enlarged by whole factors, larger ones averaged
-THUMB = 64  # side of a receptive field on a sheet
+TILE_SIDE = 55  # of a feature map on a sheet, about; smaller maps are enlarged by whole factors, larger ones averaged
+THUMBNAIL_SIDE = 64  # of a receptive field on a sheet
+MAP_COLUMNS = 10
 FILTER_COLUMNS = 12  # leaves no gap in the last row of 96 filters
 GAP = 2
-PAPER = (255, 255, 255)
-LABEL_COLOURS = np.array(  # Okabe and Ito's: told apart by colour-blind readers too
-    [
-        (86, 180, 233),
-        (230, 159, 0),
-        (0, 158, 115),
-        (204, 121, 167),
-        (213, 94, 0),
-        (0, 114, 178),
-        (240, 228, 66),
-        (120, 120, 120),
-    ]
-).astype(np.uint8)
+ZERO = 128  # the grey level of 0
+WHITE = 255
+BACKGROUND = (WHITE, WHITE, WHITE)
+LABEL_COLOURS = (
+    palette.SKY_BLUE,
+    palette.ORANGE,
+    palette.BLUISH_GREEN,
+    palette.REDDISH_PURPLE,
+    palette.VERMILLION,
+    palette.BLUE,
+    palette.YELLOW,
+    palette.DARK_GREY,
+)
 
 
 def robust_range(values: Tensor) -> float:
-    """The 99.5th percentile of the absolute values of a tensor of any shape; 0 when all are 0, NaN when one is not finite."""
+    """Return the 99.5th percentile of the absolute values of a tensor of any shape; NaN when one isn't finite.
+
+    Where that percentile is 0, the largest absolute value takes its place: a single one is still worth a picture.
+    """
     magnitudes = values.detach().float().abs().flatten()
     if not bool(torch.isfinite(magnitudes).all()):
         return float("nan")
@@ -44,69 +51,63 @@ def robust_range(values: Tensor) -> float:
 
 
 def grey_levels(values: Tensor, range_: float) -> Pixels:
-    """Values of any shape as bytes: 0 at 127.5, plus and minus ``range_`` at 255 and 0; all grey when the range is 0 or NaN."""
+    """Return values of any shape as bytes: 0 at 127.5, plus and minus ``range_`` at 255 and 0.
+
+    All are grey when the range is 0 or NaN.
+    """
     if not range_ > 0:
-        return np.full(tuple(values.shape), 128, dtype=np.uint8)
+        return np.full(tuple(values.shape), ZERO, dtype=np.uint8)
     scaled = values.detach().float().div(range_).clamp(-1, 1).add(1).mul(127.5).round()
     return scaled.to(torch.uint8).cpu().numpy()
 
 
 def signed_picture(projection: Tensor, range_: float) -> Pixels:
-    """A projection (3, H, W) as a colour picture (H, W, 3) around grey."""
+    """Return a projection (3, H, W) as a colour picture (H, W, 3) around grey."""
     return grey_levels(projection, range_).transpose(1, 2, 0)
 
 
-def map_sprite(maps: Tensor, range_: float, columns: int = 10) -> Pixels:
-    """Maps (K, h, w) at native size, side by side without gaps: (rows * h, columns * w); the last row is filled with grey."""
-    return grey_grid(grey_levels(maps, range_), columns, gap=0, fill=128)
-
-
-def colour_sprite(pictures: Pixels) -> Pixels:
-    """Pictures (K, h, w, 3) at native size, FILTER_COLUMNS side by side without gaps; the last row is filled with grey."""
-    return colour_grid(pictures, FILTER_COLUMNS, gap=0, fill=128)
-
-
-def heat(values: Tensor) -> Pixels:
-    """A field of values (h, w) as colours (h, w, 3): from dark blue at 0 to yellow at 1."""
+def heatmap(values: Tensor) -> Pixels:
+    """Return a field of values (h, w) as colours (h, w, 3): from dark blue at 0 to yellow at 1."""
     colours: Pixels = colormaps["viridis"](values.detach().float().clamp(0, 1).cpu().numpy(), bytes=True)[..., :3]
     return colours
 
 
-def label_colours(labels: Tensor) -> Pixels:
-    """A field of numbers (h, w) as colours (h, w, 3); ``legend`` tells which."""
-    colours: Pixels = LABEL_COLOURS[labels.cpu().numpy() % len(LABEL_COLOURS)]
-    return colours
+def colour_labels(labels: Tensor) -> Pixels:
+    """Return a field of numbers (h, w) as colours (h, w, 3); ``sheets.legend`` tells which."""
+    colours = np.array([palette.rgb(colour) for colour in LABEL_COLOURS], dtype=np.uint8)
+    coloured: Pixels = colours[labels.cpu().numpy() % len(colours)]
+    return coloured
 
 
-def framed(field: Pixels, height: int, width: int, margin: int) -> Pixels:
-    """A small field (h, w, 3) enlarged to a picture (height, width, 3) with an empty margin, its pixels as rectangles."""
-    picture = Image.new("RGB", (width, height), PAPER)
+def enlarge_field(field: Pixels, height: int, width: int, margin: int) -> Pixels:
+    """Enlarge a small field (h, w, 3) to a picture (height, width, 3) with an empty margin, its pixels as rectangles."""
+    picture = Image.new("RGB", (width, height), BACKGROUND)
     inner = (max(1, width - 2 * margin), max(1, height - 2 * margin))
     picture.paste(Image.fromarray(field).resize(inner, Image.Resampling.NEAREST), (margin, margin))
     return np.asarray(picture)
 
 
-def sized(maps: Pixels) -> Pixels:
-    """Maps (K, h, w) enlarged by a whole factor or averaged down to about TILE pixels a side."""
+def resize_maps(maps: Pixels) -> Pixels:
+    """Enlarge maps (K, h, w) by a whole factor or average them down, to about TILE_SIDE pixels a side."""
     height = maps.shape[1]
-    if height > 1.5 * TILE:
-        factor = round(height / TILE)
+    if height > 1.5 * TILE_SIDE:
+        factor = round(height / TILE_SIDE)
         kept = maps[:, : maps.shape[1] // factor * factor, : maps.shape[2] // factor * factor]
         blocks = kept.reshape(len(maps), kept.shape[1] // factor, factor, kept.shape[2] // factor, factor)
         averaged: Pixels = blocks.mean(axis=(2, 4)).round().astype(np.uint8)
         return averaged
-    factor = max(1, round(TILE / height))
+    factor = max(1, round(TILE_SIDE / height))
     return maps.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def thumbnail(picture: Pixels) -> Pixels:
-    """A picture (h, w, 3) at THUMB pixels a side: enlarged with its pixels visible, or averaged down."""
-    how = Image.Resampling.NEAREST if picture.shape[0] < THUMB else Image.Resampling.BOX
-    return np.asarray(Image.fromarray(picture).resize((THUMB, THUMB), how))
+    """Resize a picture (h, w, 3) to THUMBNAIL_SIDE pixels a side: enlarged with its pixels visible, or averaged down."""
+    resampling = Image.Resampling.NEAREST if picture.shape[0] < THUMBNAIL_SIDE else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(picture).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), resampling))
 
 
 def grey_grid(tiles: Pixels, columns: int, gap: int, fill: int) -> Pixels:
-    """Tiles (K, h, w) row by row in one picture, ``gap`` pixels apart."""
+    """Lay tiles (K, h, w) out row by row in one picture, ``gap`` pixels apart; what is left empty has the value ``fill``."""
     count, height, width = tiles.shape
     rows = -(-count // columns)
     cells = np.full((rows * columns, height + gap, width + gap), fill, dtype=np.uint8)
@@ -117,5 +118,15 @@ def grey_grid(tiles: Pixels, columns: int, gap: int, fill: int) -> Pixels:
 
 
 def colour_grid(tiles: Pixels, columns: int, gap: int, fill: int) -> Pixels:
-    """Tiles (K, h, w, 3) row by row in one picture, as ``grey_grid`` does for one channel."""
+    """Lay tiles (K, h, w, 3) out row by row in one picture, as ``grey_grid`` does for one channel."""
     return np.stack([grey_grid(tiles[..., channel], columns, gap, fill) for channel in range(3)], axis=2)
+
+
+def map_sprite(maps: Tensor, range_: float, columns: int = MAP_COLUMNS) -> Pixels:
+    """Lay maps (K, h, w) out at native size, side by side without gaps: (rows * h, columns * w); empty places are grey."""
+    return grey_grid(grey_levels(maps, range_), columns, gap=0, fill=ZERO)
+
+
+def filter_sprite(filters: Pixels) -> Pixels:
+    """Lay pictures of filters (K, h, w, 3) out at native size, as ``map_sprite`` does, FILTER_COLUMNS side by side."""
+    return colour_grid(filters, FILTER_COLUMNS, gap=0, fill=ZERO)

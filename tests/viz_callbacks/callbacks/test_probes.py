@@ -30,6 +30,7 @@ from viz_callbacks.callbacks import (
     Probes,
     ProjectionMetricsLogger,
 )
+from viz_callbacks.callbacks.base import PeriodicCallback
 from viz_callbacks.drawing.pixels import robust_range
 from viz_callbacks.engine.forward import record
 from viz_callbacks.methods.deconvolution import deconvolution
@@ -41,13 +42,20 @@ def probes(shapes: ImageDataModule) -> Probes:
     return build_probes(shapes, ["circle", "star"])
 
 
-def both(folder: Path, probes: Probes, **when: Any) -> list[Callback]:
-    return [DeconvolutionPictures(folder / "deconvolution", probes, **when), DeNetPictures(folder / "denet", probes, **when)]
+def both(folder: Path, probes: Probes, every_n_epochs: int = 1) -> list[PeriodicCallback]:
+    return [
+        DeconvolutionPictures(folder / "deconvolution", probes, every_n_epochs=every_n_epochs),
+        DeNetPictures(folder / "denet", probes, every_n_epochs=every_n_epochs),
+    ]
 
 
-def every(folder: Path, probes: Probes) -> list[Callback]:
-    more = [OcclusionPictures(folder / "occlusion", probes, square=0.4), InvariancePictures(folder / "invariance", probes)]
-    return [*both(folder, probes), *more, ProjectionMetricsLogger(probes)]
+def every(folder: Path, probes: Probes) -> list[PeriodicCallback]:
+    return [
+        *both(folder, probes),
+        OcclusionPictures(folder / "occlusion", probes, square=0.4),
+        InvariancePictures(folder / "invariance", probes),
+        ProjectionMetricsLogger(probes),
+    ]
 
 
 def test_sheets_sprites_and_an_index_that_names_them(
@@ -101,12 +109,13 @@ class Trajectory(Callback):
         self.losses.append(float(outputs["loss"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_training_is_bit_identical_with_and_without(
     name: str, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
     ends = []
-    for callbacks in ([], every(tmp_path, probes)):
+    for callbacks in (list[Callback](), every(tmp_path, probes)):
         torch.manual_seed(5)
         model = Classifier(small_network(), 8, OptimSettings(name=name, lr=0.01), shapes.steps_per_epoch, seed=3)
         trajectory = Trajectory()
@@ -119,14 +128,20 @@ def test_training_is_bit_identical_with_and_without(
 
 
 def test_looking_leaves_mode_gradients_hooks_and_random_numbers_alone(
-    classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    probes: Probes,
+    make_trainer: Callable[..., Trainer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     callbacks = every(tmp_path, probes)
     trainer = make_trainer(1, [])
     trainer.fit(classifier, shapes)
     classifier.network.train()
-    classifier.network[0].weight.grad = torch.ones_like(classifier.network[0].weight)
-    classifier.log = lambda *words, **more: None
+    weight = classifier.network.get_parameter("conv1.weight")
+    weight.grad = torch.ones_like(weight)
+    monkeypatch.setattr(classifier, "log", lambda *arguments, **options: None)
     numbers = torch.get_rng_state()
     weights = {name: value.clone() for name, value in classifier.state_dict().items()}
     for callback in callbacks:
@@ -134,23 +149,33 @@ def test_looking_leaves_mode_gradients_hooks_and_random_numbers_alone(
         callback.on_train_epoch_end(trainer, classifier)
     assert (tmp_path / "denet" / "index.json").exists()
     assert all(layer.training for layer in classifier.network.modules())
-    assert torch.equal(classifier.network[0].weight.grad, torch.ones_like(classifier.network[0].weight))
+    assert torch.equal(weight.grad, torch.ones_like(weight))
     assert torch.equal(torch.get_rng_state(), numbers)
     assert all(torch.equal(value, classifier.state_dict()[name]) for name, value in weights.items())
     assert not any(layer._forward_hooks or layer._backward_hooks for layer in classifier.network.modules())
 
 
 def test_only_rank_zero_looks_and_zero_means_never(
-    classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    probes: Probes,
+    make_trainer: Callable[..., Trainer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_trainer(2, both(tmp_path / "never", probes, every_n_epochs=0)).fit(classifier, shapes)
     assert not (tmp_path / "never").exists()
 
-    class Rank1:
-        current_epoch, max_epochs, is_global_zero = 0, 1, False
-
-    both(tmp_path / "rank1", probes)[0].on_train_epoch_end(Rank1(), classifier)
+    trainer = make_trainer(1, [])
+    monkeypatch.setattr(type(trainer), "is_global_zero", False)
+    both(tmp_path / "rank1", probes)[0].on_train_epoch_end(trainer, classifier)
     assert not (tmp_path / "rank1").exists()
+
+
+def test_the_folder_may_be_a_string(probes: Probes, tmp_path: Path) -> None:
+    ((picture, file), _) = DeNetPictures(f"{tmp_path}/denet", probes).render(small_network(), 3)
+    assert file == tmp_path / "denet" / picture.place / "epoch-003.jpg"
+    assert file.is_file()
 
 
 def test_fixed_scale_keeps_the_first_range_even_after_a_resume(probes: Probes, tmp_path: Path) -> None:
@@ -164,6 +189,7 @@ def test_fixed_scale_keeps_the_first_range_even_after_a_resume(probes: Probes, t
     assert DeconvolutionPictures(tmp_path, probes).range("a", torch.full((9,), 7.0)) == 7
 
 
+@pytest.mark.slow
 def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     classifier: Classifier,
     shapes: ImageDataModule,

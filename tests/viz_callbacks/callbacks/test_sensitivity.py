@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from lightning import Trainer
 from PIL import Image
 
@@ -15,8 +14,6 @@ from experiment.visualization import build_probes
 from lightning_modules.classifier import Classifier
 from viz_callbacks.callbacks import InvariancePictures, OcclusionPictures
 from viz_callbacks.callbacks.sensitivity import amounts_for
-from viz_callbacks.drawing import sheets
-from viz_callbacks.drawing.pixels import framed, heat, label_colours
 from viz_callbacks.methods.invariance import invariance
 from viz_callbacks.methods.occlusion import occlusion
 
@@ -33,37 +30,18 @@ def test_both_show_what_the_functions_compute(
     index = json.loads((tmp_path / "occlusion/index.json").read_text())
     assert list(index) == ["2"], "after the last epoch only"
     for number, entry in enumerate(index["2"]):
-        found = occlusion(classifier.network, probes.images[number], int(probes.targets[number]), "conv2", 20, 20)
-        np.testing.assert_allclose(entry["probability"], found.probability, atol=1e-4)
-        assert entry["taken_for"][0][0] == shapes.class_names[int(found.predicted[0, 0])]
-        assert (entry["side"], entry["stride"], entry["map"]) == (20, 20, found.map + 1)
+        occluded = occlusion(classifier.network, probes.images[number], int(probes.targets[number]), "conv2", 20, 20)
+        np.testing.assert_allclose(entry["probability"], occluded.probability, atol=1e-4)
+        assert entry["taken_for"][0][0] == shapes.class_names[int(occluded.predicted[0, 0])]
+        assert (entry["side"], entry["stride"], entry["map"]) == (20, 20, occluded.map_index + 1)
         assert np.asarray(Image.open(tmp_path / "occlusion" / entry["sheet"])).std() > 1
     (entry,) = json.loads((tmp_path / "invariance/index.json").read_text())["2"]
     amounts = amounts_for(67)["rotation"]
-    found = invariance(classifier.network, probes.images, probes.targets, ["act1", "drop3"], "rotation", amounts)
+    moved = invariance(classifier.network, probes.images, probes.targets, ["act1", "drop3"], "rotation", amounts)
     assert entry["rotation"]["amounts"] == amounts
-    np.testing.assert_allclose(entry["rotation"]["distance at drop3"], found.distances["drop3"], atol=1e-2)
-    np.testing.assert_allclose(entry["rotation"]["probability of the true class"], found.probability, atol=1e-3)
+    np.testing.assert_allclose(entry["rotation"]["distance at drop3"], moved.distances["drop3"], atol=1e-2)
+    np.testing.assert_allclose(entry["rotation"]["probability of the true class"], moved.probability, atol=1e-3)
     assert np.asarray(Image.open(tmp_path / "invariance" / entry["sheet"])).shape[0] > 500
-
-
-def test_fields_keep_their_places_and_colours() -> None:
-    field = heat(torch.tensor([[0.0, 1.0], [0.5, 2.0]]))
-    assert field[0, 0].tolist() == [68, 1, 84]
-    assert field[0, 1].tolist() == field[1, 1].tolist() == [253, 231, 36]
-    picture = framed(field, 12, 10, 1)
-    assert picture.shape == (12, 10, 3)
-    assert (picture[0] == 255).all()
-    assert (picture[1:6, 1:5] == field[0, 0]).all()
-    assert (picture[6:11, 5:9] == field[1, 1]).all()
-
-
-def test_labels_and_their_legend_share_colours() -> None:
-    colours = label_colours(torch.tensor([[0, 1], [2, 0]]))
-    assert (colours[0, 0] == colours[1, 1]).all()
-    legend = np.asarray(sheets.legend(["one", "two", "three"])).reshape(-1, 3)
-    for colour in colours.reshape(-1, 3):
-        assert (legend == colour).all(1).any()
 
 
 @pytest.mark.parametrize(("side", "largest"), [(224, 60), (112, 30)])

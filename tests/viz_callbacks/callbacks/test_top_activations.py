@@ -1,20 +1,21 @@
 """The callback for the strongest activations: what it leaves on disk, after how many epochs, and that training can't notice."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from configs import OptimSettings
 from datamodules.datamodule import ImageDataModule
+from datamodules.datasets import Batch
 from datamodules.transforms import resize
 from lightning_modules.classifier import Classifier
 from tests.small_network import small_network
@@ -92,9 +93,13 @@ def test_history_goes_on_after_an_interruption(
 
 @pytest.mark.parametrize("every", [0, 2])
 def test_only_when_due(
-    every: int, classifier: Classifier, shapes: ImageDataModule, reference_images: ReferenceImages, make_trainer: Callable[..., Trainer],
+    every: int,
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    reference_images: ReferenceImages,
+    make_trainer: Callable[..., Trainer],
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     make_trainer(3, [TopActivationPictures(tmp_path, reference_images, every_n_epochs=every)]).fit(classifier, shapes)
     found = list(json.loads((tmp_path / "index.json").read_text())) if every else list(tmp_path.iterdir())
     assert found == (["2", "3"] if every else [])
@@ -104,8 +109,8 @@ def test_only_when_due(
 def test_training_is_bit_identical_with_and_without(
     shapes: ImageDataModule, reference_images: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    ends: list[Any] = []
-    for callbacks in ([], [TopActivationPictures(tmp_path, reference_images)]):
+    ends = []
+    for callbacks in (list[Callback](), [TopActivationPictures(tmp_path, reference_images)]):
         torch.manual_seed(5)
         model = Classifier(small_network(), 8, OptimSettings(lr=0.01), shapes.steps_per_epoch, seed=3)
         make_trainer(2, callbacks).fit(model, shapes)
@@ -114,20 +119,55 @@ def test_training_is_bit_identical_with_and_without(
     assert torch.equal(ends[0][1], ends[1][1])
 
 
+class Batches(Dataset[Batch]):
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self.batches = list(batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.batches[index]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class WithoutMetrics(Classifier):
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self(batch[0])
+
+
 def test_with_a_single_loader_no_name_is_needed(
     shapes: ImageDataModule, reference_images: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    only = ReferenceImages(None, reference_images.names, reference_images.load, reference_images.show)
-
-    class Alone(Classifier):
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self(batch[0])
-
-    model = Alone(small_network(), 8, OptimSettings(), shapes.steps_per_epoch)
     train, val = (
-        DataLoader([(shapes.normalise(images), targets) for images, targets in loader], batch_size=None)
+        DataLoader(Batches((shapes.normalise(images), targets) for images, targets in loader), batch_size=None)
         for loader in (shapes.train_dataloader(), shapes.val_dataloader()["val"])
     )
-    make_trainer(1, [TopActivationPictures(tmp_path, only)]).fit(model, train, val)
+    model = WithoutMetrics(small_network(), 8, OptimSettings(), shapes.steps_per_epoch)
+    callback = TopActivationPictures(tmp_path, replace(reference_images, loader=None))
+    make_trainer(1, [callback]).fit(model, train, val)
     facts = json.loads((tmp_path / "index.json").read_text())["1"][0]["maps"][0]
     assert set(facts["images"]) <= set(reference_images.names)
+
+
+class Failing(Classifier):
+    fails = True
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        super().validation_step(batch, batch_idx, dataloader_idx)
+        assert any(layer._forward_hooks for layer in self.network.modules()), "they are there while it runs"
+        if self.fails:
+            raise RuntimeError("the disk is full")
+
+
+def test_no_hooks_are_left_when_the_validation_raises(
+    shapes: ImageDataModule, reference_images: ReferenceImages, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    model = Failing(small_network(), 8, OptimSettings(), shapes.steps_per_epoch)
+    callback = TopActivationPictures(tmp_path, reference_images)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        make_trainer(1, [callback]).fit(model, shapes)
+    assert not any(layer._forward_hooks for layer in model.network.modules())
+    model.fails = False
+    make_trainer(1, [callback]).fit(model, shapes)
+    assert not any(layer._forward_hooks for layer in model.network.modules())
+    assert (tmp_path / "conv2/epoch-001.jpg").exists(), "the same callback serves again"

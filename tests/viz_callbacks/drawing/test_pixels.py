@@ -1,12 +1,19 @@
-"""Tensors to pictures: ranges, grey levels, grids, and maps that have nothing to show."""
+"""Tensors to pictures: ranges, grey levels, colours and grids."""
 
 import numpy as np
 import pytest
 import torch
 
-from viz_callbacks.drawing import sheets
-from viz_callbacks.drawing.pixels import GAP, grey_levels, map_sprite, robust_range, signed_picture, sized
-from viz_callbacks.engine.feature_maps import dead_maps, silent_maps
+from viz_callbacks.drawing.pixels import (
+    colour_labels,
+    enlarge_field,
+    grey_levels,
+    heatmap,
+    map_sprite,
+    resize_maps,
+    robust_range,
+    signed_picture,
+)
 
 
 def test_range_is_the_percentile_of_the_absolute_values() -> None:
@@ -44,42 +51,30 @@ def test_sprite_holds_each_map_at_native_size_in_reading_order() -> None:
     assert (sprite[3:6, 6:] == 128).all(), "the rest of the last row is grey"
 
 
-def test_silent_on_one_image_and_dead_on_all() -> None:
-    maps = torch.rand(2, 4, 5, 5)
-    maps[:, 1] = 0
-    maps[0, 2] = 0
-    maps[:, 3] = 0
-    maps[1, 3] = 0.5  # constant on each image, but not the same
-    assert silent_maps(maps[0]) == [False, True, True, True]
-    assert silent_maps(maps[1]) == [False, True, False, True]
-    assert dead_maps(maps) == [False, True, False, False]
+def test_fields_keep_their_places_and_colours() -> None:
+    field = heatmap(torch.tensor([[0.0, 1.0], [0.5, 2.0]]))
+    assert field[0, 0].tolist() == [68, 1, 84]
+    assert field[0, 1].tolist() == field[1, 1].tolist() == [253, 231, 36]
+    picture = enlarge_field(field, 12, 10, 1)
+    assert picture.shape == (12, 10, 3)
+    assert (picture[0] == 255).all()
+    assert (picture[1:6, 1:5] == field[0, 0]).all()
+    assert (picture[6:11, 5:9] == field[1, 1]).all()
+
+
+def test_labels_have_colours_of_their_own() -> None:
+    colours = colour_labels(torch.tensor([[0, 1], [2, 0]]))
+    assert (colours[0, 0] == colours[1, 1]).all()
+    assert len({tuple(colour) for colour in colours.reshape(-1, 3).tolist()}) == 3
 
 
 @pytest.mark.parametrize(("side", "tile"), [(13, 52), (27, 54), (55, 55), (110, 55), (6, 54)])
 def test_maps_are_shown_at_about_the_same_size(side: int, tile: int) -> None:
-    maps = torch.rand(12, side, side)
-    original = np.zeros((99, 99, 3), np.uint8)
-    sheet = sheets.deconvolution_sheet(["title"], original, maps, 1.0, [False] * 12, original)
-    grid_width = 10 * (tile + GAP) - GAP
-    assert sheet.width == 12 + grid_width + 16 + 3 * 107 - 8 + 12
-
-
-def test_a_map_with_nothing_to_show_says_so() -> None:
-    maps = torch.rand(3, 13, 13)
-    maps[1] = 0
-    maps[2] = 0
-    original = np.full((99, 99, 3), 77, np.uint8)
-    pixels = np.asarray(sheets.deconvolution_sheet(["t"], original, maps, 1.0, [False, True, False], original))
-    top = 12 + 20 + 6 + 2
-    assert tuple(pixels[top, 12 + 54 + 2]) == sheets.DEAD
-    assert tuple(pixels[top, 12 + 2 * 54 + 2]) == sheets.SILENT
-    tile = pixels[top : top + 48, 12 + 54 + 2 : 12 + 54 + 50]
-    assert (tile == sheets.INK).all(axis=2).any(), "the word is written on it"
-    assert (pixels == 77).all(axis=2).sum() >= 5 * 99 * 99, "image, projection and three channels"
+    assert resize_maps(np.zeros((2, side, side), np.uint8)).shape == (2, tile, tile)
 
 
 def test_average_down_keeps_the_mean() -> None:
     maps = torch.rand(1, 110, 110)
-    small = sized(grey_levels(maps, 1.0))
+    small = resize_maps(grey_levels(maps, 1.0))
     assert small.shape == (1, 55, 55)
     assert abs(float(small.mean()) - float(grey_levels(maps, 1.0).mean())) < 0.5

@@ -1,0 +1,104 @@
+"""Pictures on disk: sheets that people open, their parts at native size, and an index that says what is there.
+
+One folder for each kind of picture, whatever the logger::
+
+    folder/index.json                       by epoch: places, files, captions, ranges and further facts
+    folder/<place>/epoch-001.jpg            the sheet that people open, and W&B gets
+    folder/<place>/sprites/epoch-001-*.webp its parts at native size, for pages that are built later
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from viz_callbacks.drawing.pixels import Pixels
+
+Index = dict[str, list[dict[str, Any]]]
+"""By epoch (from 1, as a string) one entry for each sheet, as ``PictureFolder`` writes it."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One sheet and what belongs to it.
+
+    Attributes:
+        place: its folder, such as ``<probe>/<layer>``.
+        sheet: what people open.
+        caption: in W&B and in the index.
+        sprites: its parts at native size, by name.
+        ranges: what white means, by name.
+        facts: further entries of the index, of what JSON knows.
+    """
+
+    place: str
+    sheet: Image.Image
+    caption: str
+    sprites: Mapping[str, Pixels]
+    ranges: Mapping[str, float]
+    facts: Mapping[str, object]
+
+
+class PictureFolder:
+    """The folder of one kind of picture.
+
+    Args:
+        folder: made where it doesn't exist.
+        lossless_sprites: for sprites that are too small for a lossy WebP, which keeps one colour for four pixels.
+    """
+
+    def __init__(self, folder: Path, lossless_sprites: bool = False) -> None:
+        self.folder = folder
+        self.lossless_sprites = lossless_sprites
+
+    def save(self, pictures: Sequence[Picture], epoch: int) -> list[Path]:
+        """Write the pictures of an epoch (from 1), then the index. Returns the files of the sheets."""
+        files = [self._save_picture(picture, epoch) for picture in pictures]
+        if pictures:
+            index = self.index()
+            index[f"{epoch}"] = [self._entry(picture, epoch) for picture in pictures]
+            write_whole(self.folder / "index.json", json.dumps(index, indent=1))
+        return files
+
+    def index(self) -> Index:
+        """Read what the folder holds; nothing where it is new."""
+        file = self.folder / "index.json"
+        index: Index = json.loads(file.read_text()) if file.exists() else {}
+        return index
+
+    def _save_picture(self, picture: Picture, epoch: int) -> Path:
+        folder = self.folder / picture.place
+        (folder / "sprites").mkdir(parents=True, exist_ok=True)
+        sheet = folder / f"epoch-{epoch:03d}.jpg"
+        picture.sheet.save(sheet, quality=88, subsampling=0)
+        for name, pixels in picture.sprites.items():
+            sprite = folder / "sprites" / f"epoch-{epoch:03d}-{name}.webp"
+            if self.lossless_sprites:
+                Image.fromarray(pixels).save(sprite, lossless=True)
+            else:
+                Image.fromarray(pixels).save(sprite, quality=60, method=2)
+        return sheet
+
+    def _entry(self, picture: Picture, epoch: int) -> dict[str, object]:
+        return {
+            "place": picture.place,
+            "sheet": f"{picture.place}/epoch-{epoch:03d}.jpg",
+            "sprites": {name: f"{picture.place}/sprites/epoch-{epoch:03d}-{name}.webp" for name in picture.sprites},
+            "caption": picture.caption,
+            "ranges": {name: value if math.isfinite(value) else None for name, value in picture.ranges.items()},
+            **picture.facts,
+        }
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text file whole or not at all: to a neighbour first, which then takes its place."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        partial.write_text(text)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
