@@ -68,7 +68,7 @@ def train(processes: int, precision: Precision, folder: Path) -> None:
         callbacks=[
             StopOnDivergence(len(data.class_names)),
             DeNetPictures(folder / "denet", probes),
-            TopActivationPictures(folder / "strongest", reference_images(data), maps=2),
+            TopActivationPictures(folder / "top_activations", reference_images(data), maps=2),
             ProjectionMetricsLogger(probes),
             CSVRecorder(folder, "small network"), Seen(folder), TerminateWorkers(),
         ],

@@ -55,7 +55,7 @@ class TopActivationPictures(PictureCallback):
         network: as for ``PeriodicCallback``.
     """
 
-    name = "strongest"
+    name = "top_activations"
 
     def __init__(
         self,

@@ -116,7 +116,7 @@ def test_every_epoch_has_its_numbers_and_the_change_since_the_last(
     trainer = make_trainer(2, [ProjectionMetricsLogger(probes)])
     trainer.fit(classifier, shapes)
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert found["seconds/numbers"] > 0
+    assert found["seconds/metrics"] > 0
     assert 0 <= found["dead/conv2"] <= 12
     assert 0 < found["change/denet"] < 2
     assert all(math.isfinite(value) for value in found.values())
