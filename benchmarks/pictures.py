@@ -1,4 +1,4 @@
-"""What a run's pictures and numbers add to an epoch at full size."""
+"""What a run's pictures and metrics add to an epoch at full size, callback by callback."""
 
 import statistics
 import tempfile
@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import torch
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from benchmarks.steps import BATCH, batch, our_step
@@ -19,12 +19,20 @@ from experiment.visualization import build_probes, visualization_callbacks
 from lightning_modules.classifier import Classifier
 from lightning_modules.networks.layers import pool_before_relu
 from lightning_modules.networks.registry import IMAGE_SIZES, build_network
+from viz_callbacks.callbacks import Probes
 from viz_callbacks.engine.feature_maps import convolution_layers
 from viz_callbacks.metrics.top_activations import TopActivationHooks
 
+FORWARD_PASS = "forward pass of the probes"
+VALIDATION_HOOKS = "hooks during the validation"
+
 
 def pictures(name: str, repeats: int) -> list[Row]:
-    """All that a run looks at by default after each epoch, files written, against the epoch's training steps in float32."""
+    """Time all that a run looks at by default after each epoch, files written, against the epoch's training steps in float32.
+
+    The forward pass of the probes, which all callbacks share, has a row of its own. A projection that two callbacks show counts
+    for the first of them.
+    """
     quiet_lightning()
     configure_malloc()
     data = Caltech101(DataSettings(), IMAGE_SIZES[name], seed=1)
@@ -39,58 +47,67 @@ def pictures(name: str, repeats: int) -> list[Row]:
             started = time.perf_counter()
             step()
             steps.append(time.perf_counter() - started)
-            for look, once in _look(network, data, Path(folder)).items():
-                seconds.setdefault(look, []).append(once)
-    seconds["watching the validation"] = _watching(network, data, repeats)
-    epoch = statistics.median(steps) * data.steps_per_epoch
+            for part, took in _seconds_by_callback(network, data, Path(folder)).items():
+                seconds.setdefault(part, []).append(took)
+    seconds[VALIDATION_HOOKS] = _seconds_of_hooks(network, data, repeats)
     seconds["all"] = [sum(turn) for turn in zip(*seconds.values(), strict=True)]
-    rows = []
-    for look, took in seconds.items():
-        share = [100 * each / epoch for each in took]
-        rows.append(
-            Row(
-                f"{name}, after each epoch: {look}",
-                statistics.median(took),
-                epoch,
-                "s",
-                statistics.median(share),
-                (min(share), max(share)),
-                "% of the epoch's training steps",
-            )
-        )
-    return rows
+    epoch = statistics.median(steps) * data.steps_per_epoch
+    return [_row(f"{name}, after each epoch: {part}", took, epoch) for part, took in seconds.items()]
 
 
-def _look(network: nn.Sequential, data: Caltech101, folder: Path) -> dict[str, float]:
-    """Seconds that each callback says it took at the end of an epoch of one batch."""
+def _row(name: str, seconds: list[float], epoch: float) -> Row:
+    shares = [100 * each / epoch for each in seconds]
+    spread = (min(shares), max(shares))
+    return Row(
+        name, statistics.median(seconds), epoch, "s", statistics.median(shares), spread, "% of the epoch's training steps"
+    )
+
+
+class _ForwardPass(Callback):
+    """Runs the probes through the network before any other callback asks for it, and logs the seconds as these do."""
+
+    def __init__(self, probes: Probes) -> None:
+        self.probes = probes
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        started = time.monotonic()
+        with torch.inference_mode():
+            _ = self.probes.snapshot(pl_module.get_submodule("network"), trainer).traces
+        pl_module.log(f"seconds/{FORWARD_PASS}", time.monotonic() - started, logger=False)
+
+
+def _seconds_by_callback(network: nn.Sequential, data: Caltech101, folder: Path) -> dict[str, float]:
+    """Return the seconds that each callback says it took at the end of an epoch of one batch."""
     model = Classifier(network, len(data.class_names), OptimSettings(), 1)
+    probes = build_probes(data, [])
+    callbacks = visualization_callbacks(VizSettings(sensitivity=False), data, probes, folder, max_epochs=1)
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", logger=False, limit_train_batches=1, limit_val_batches=1, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
-        callbacks=visualization_callbacks(VizSettings(sensitivity=False), data, build_probes(data, []), folder, max_epochs=1),
+        callbacks=[_ForwardPass(probes), *callbacks],
     )  # fmt: skip
     trainer.fit(model, data)
     found = {key: float(value) for key, value in trainer.callback_metrics.items()}
     return {key.removeprefix("seconds/"): value for key, value in found.items() if key.startswith("seconds/")}
 
 
-def _watching(network: nn.Sequential, data: Caltech101, repeats: int) -> list[float]:
-    """Seconds that looking for the strongest activations adds to an epoch's validation, on as many batches of noise."""
+def _seconds_of_hooks(network: nn.Sequential, data: Caltech101, repeats: int) -> list[float]:
+    """Return the seconds that collecting top activations adds to an epoch's validation, on as many batches of noise."""
     count = -(-len(data.split.val) // BATCH)
     batches = [batch(data.image_size)[0].contiguous(memory_format=torch.channels_last) for _ in range(count)]
     evaluated = pool_before_relu(network.eval())
 
     @torch.no_grad()
-    def plain() -> None:
+    def without_hooks() -> None:
         for images in batches:
             evaluated(images)
 
     @torch.no_grad()
-    def watched() -> None:
-        with TopActivationHooks(network, convolution_layers(network)) as watch:
+    def with_hooks() -> None:
+        with TopActivationHooks(network, convolution_layers(network)) as hooks:
             for number, images in enumerate(batches):
-                watch.set_batch_indices(torch.arange(len(images)) + number * BATCH)
+                hooks.set_batch_indices(torch.arange(len(images)) + number * BATCH)
                 evaluated(images)
 
-    with_it, without = in_turns([watched, plain], repeats)
-    return [one - other for one, other in zip(with_it, without, strict=True)]
+    seconds = in_turns([with_hooks, without_hooks], repeats)
+    return [one - other for one, other in zip(*seconds, strict=True)]

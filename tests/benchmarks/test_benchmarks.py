@@ -65,9 +65,9 @@ def test_the_input_pipeline_and_the_pictures_are_measured(monkeypatch: pytest.Mo
     piped = pipeline.input_pipeline(1)
     assert len(piped) == 3
     looked = {row.name.partition(": ")[2]: row for row in pictures.pictures("alexnet", 1)}
-    assert {"deconvolution", "denet", "strongest", "numbers", "watching the validation", "all"} <= set(looked)
+    assert {pictures.FORWARD_PASS, "deconvolution", "denet", "filters", "top_activations", "metrics", "all"} <= set(looked)
     assert looked["all"].ours == pytest.approx(sum(row.ours for name, row in looked.items() if name != "all"))
-    del looked["watching the validation"]  # a difference of two small times may have either sign
+    del looked[pictures.VALIDATION_HOOKS]  # a difference of two small times may have either sign
     assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in (*piped, *looked.values()))
 
 
