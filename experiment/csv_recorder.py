@@ -1,6 +1,6 @@
-"""The run's own record: one row of figures an epoch in ``metrics.csv``, their curves, and a line on the terminal.
+"""The run's own record: a row of figures for each epoch in ``metrics.csv``, their curves, and a line on the terminal.
 
-The record is complete whatever the logger; a logger is its mirror. The rows travel in the checkpoint, so that the file of a
+The record is complete whatever the logger, which only mirrors it. The rows are part of the checkpoint, so that the file of a
 resumed run has each epoch exactly once.
 """
 
@@ -21,7 +21,7 @@ Row = dict[str, float]
 
 
 class CSVRecorder(Callback):
-    """Writes ``metrics.csv`` and ``curves.png`` into ``folder`` after each epoch and sends the row to the logger.
+    """A callback that writes ``metrics.csv`` and ``curves.png`` after each epoch and sends the row to the logger.
 
     Columns: epoch (1 is the first), seconds, lr, and each metric that the LightningModule logged (train/loss ...).
     """
@@ -34,11 +34,11 @@ class CSVRecorder(Callback):
         self._started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
+        """Return the rows so far."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after these rows."""
+        """Continue after these rows."""
         self.rows = list(state_dict["rows"])
         self.seconds_before = sum(row["seconds"] for row in self.rows)
 
@@ -71,7 +71,7 @@ class CSVRecorder(Callback):
 
 
 def format_epoch(rows: list[Row], max_epochs: int) -> str:
-    """The last row in words, with the time left at the mean pace so far."""
+    """Format the last row as a line for people, with the time left at the mean pace so far."""
     row = rows[-1]
     parts = [f"epoch {row['epoch']:.0f}/{max_epochs}"]
     for part in ("train", "val", "test"):
@@ -83,7 +83,7 @@ def format_epoch(rows: list[Row], max_epochs: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A time span for people: 50 s, 12 min, 3 h 05 min."""
+    """Format a time span for people: 50 s, 12 min, 3 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -2,44 +2,68 @@
 
 import os
 import signal
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from configs import Settings, SettingsError
+from experiment.hardware import Precision
+
+REFUSALS = (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError)
+"""What Lightning raises for devices, strategies and precisions that it can't have, and for packages that they would need."""
 
 
-def trainer_options(settings: Settings, precision: str) -> tuple[dict[str, Any], Trainer]:
-    """What a Trainer is told about devices, and a Trainer made of nothing else, which knows this process's place.
+class TrainerOptions(TypedDict):
+    """What a Trainer is told about devices."""
 
-    Making it shows what Lightning refuses before a run has left anything behind.
+    accelerator: str
+    devices: str
+    num_nodes: int
+    strategy: str
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class RankInfo:
+    """How many processes train together, and whether this one is the first of them."""
+
+    world_size: int
+    is_global_zero: bool
+
+
+def trainer_options(settings: Settings, precision: Precision) -> tuple[TrainerOptions, RankInfo]:
+    """Return what a Trainer is told about devices, and this process's rank under them.
+
+    A Trainer is made of these options alone, to see what Lightning refuses before a run has left anything behind.
 
     Args:
         settings: of the run; ``trainer`` and the network's norm count.
-        precision: the word for the numbers to compute with, as Lightning knows it.
+        precision: the numbers to compute with, as Lightning calls them.
 
     Raises:
         SettingsError: Lightning can't have these devices, or the network can't be trained on them.
     """
     asked = settings.trainer
-    options: dict[str, Any] = {
+    options: TrainerOptions = {
         "accelerator": asked.accelerator, "devices": asked.devices, "num_nodes": asked.num_nodes,
         "strategy": asked.strategy, "precision": precision,
     }  # fmt: skip
     try:
         trial = Trainer(**options, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    except Exception as refusal:  # Lightning refuses in many types
-        words = " ".join(f"trainer.{name}={value}" for name, value in options.items() if value != "auto")
-        raise SettingsError(f"{words}: {str(refusal).splitlines()[0]}") from refusal
+    except REFUSALS as refusal:
+        chosen = " ".join(f"trainer.{name}={value}" for name, value in options.items() if value != "auto")
+        raise SettingsError(f"{chosen}: {str(refusal).splitlines()[0]}") from refusal
     if trial.world_size > 1 and settings.model.norm == "batch" and isinstance(trial.accelerator, CPUAccelerator):
         raise SettingsError("model.norm=batch: CPU processes can't share its statistics; use one process, or GPUs")
-    return options, trial
+    return options, RankInfo(trial.world_size, trial.is_global_zero)
 
 
 def install_signal_handlers() -> None:
-    """Take SIGTERM for Ctrl-C. Processes that rank zero started leave both to it: it ends them (``TerminateWorkers``)."""
+    """Treat SIGTERM as Ctrl-C. Processes that rank zero started ignore both: it ends them itself (``TerminateWorkers``)."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     else:
@@ -48,17 +72,21 @@ def install_signal_handlers() -> None:
 
 
 class TerminateWorkers(Callback):
-    """Ends the processes that Lightning has started when the first is interrupted or fails; they would wait for it for ever.
+    """A callback that ends the processes that Lightning has started when the first is interrupted or fails.
 
-    Lightning's own answer to SIGTERM broadcasts from inside the signal's handler, which hangs when the other processes are in
-    the middle of a step; and to make up for it, it broadcasts before each batch, for which a GPU has to wait. Both are turned
-    off: a process keeps the handler that it has (``install_signal_handlers``). Lightning offers no public way to do so.
+    They would wait for it for ever. Three interfaces here are private to Lightning, which offers no public way:
+
+    - ``_signal_connector.register_signal_handlers`` and ``epoch_loop._broadcast_sigterm_tensor``: Lightning's own answer to
+      SIGTERM broadcasts from inside the signal's handler, which hangs when the other processes are in the middle of a step;
+      and to make up for it, it broadcasts before each batch, for which a GPU has to wait. Both are turned off, so that a
+      process keeps the handler that it has (``install_signal_handlers``).
+    - ``_SubprocessScriptLauncher``: it alone knows the processes.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Turn off Lightning's own answer to SIGTERM."""
-        trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]  # replaced on purpose
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]  # likewise
+        trainer._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]  # replaced on purpose
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _do_nothing  # type: ignore[method-assign]  # replaced on purpose
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End the others, and leave none for Lightning's observer, which would kill this process for their end."""
@@ -70,5 +98,5 @@ class TerminateWorkers(Callback):
             launcher.procs.clear()
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass

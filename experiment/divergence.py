@@ -11,7 +11,9 @@ class DivergedError(RuntimeError):
 
 
 class StopOnDivergence(Callback):
-    """Raises DivergedError once a batch's loss is not finite or above ``times`` the loss of guessing, log(num_classes).
+    """A callback that raises DivergedError once a batch's loss isn't finite or exceeds ``times`` that of guessing.
+
+    Guessing among all classes has the loss log(num_classes).
 
     The loss is the mean over all processes, so that they all stop at once; none is left waiting for another.
     """
@@ -22,7 +24,7 @@ class StopOnDivergence(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Raise DivergedError where the loss says so."""
+        """Raise DivergedError if the batch's loss is out of bounds."""
         loss = float(trainer.strategy.reduce(outputs["loss"].clone(), reduce_op="mean"))
         if not loss <= self.largest:
             raise DivergedError(f"loss {loss:.3g} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}")

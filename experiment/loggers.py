@@ -4,28 +4,37 @@ import contextlib
 import io
 import logging
 import os
+import typing
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-from configs import LoggerSettings
+from configs import LoggerSettings, SettingsError
+
+if TYPE_CHECKING:
+    import wandb
+
+Mode = Literal["online", "offline"]
 
 WANDB_START_SECONDS = 20
 WANDB_FINISH_SECONDS = 120
 
 
 def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Logger | None:
-    """The logger that the settings name, None for ``none``. Call it on rank zero only.
+    """Build the logger that the settings name, None for ``none``. Call it on rank zero only.
 
     W&B runs online where there is a key and its server answers, else offline in ``folder``, which one line says. A resumed
-    run goes on in the same online run; offline, each start is a run of its own, to which the record sends all epochs.
+    run continues the same online run; offline, each start is a run of its own, to which the recorder sends all epochs.
 
     Args:
         settings: which logger and how.
         folder: the run's folder, whose name becomes the run's name.
         config: flat settings, shown beside the run.
+
+    Raises:
+        SettingsError: W&B's server doesn't answer, and ``logger.mode=online`` leaves no other way.
     """
     if settings.name == "csv":
         return CSVLogger(folder, name="csv", version="", flush_logs_every_n_steps=1)
@@ -50,7 +59,7 @@ def finish_logger(logger: Logger | None, summary: dict[str, Any], exit_code: int
 
 
 def quiet_lightning() -> None:
-    """Silence Lightning's advice that doesn't fit here, so that what matters is seen. Errors still come through."""
+    """Silence Lightning's advice that doesn't fit here, so that what matters is seen. Errors are still shown."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # loading is cheap beside a step on a CPU
@@ -60,12 +69,12 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what one process alone has measured
 
 
-def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Any:
-    import wandb
+def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> "wandb.Run":
+    import wandb  # here, as only this logger needs it and it takes a second
 
     id_file = folder / "wandb-id"
 
-    def start(mode: str | None) -> Any:
+    def start(mode: Mode | None) -> wandb.Run:
         earlier = id_file.read_text() if id_file.exists() and mode != "offline" else None
         return wandb.init(
             id=earlier,
@@ -78,7 +87,7 @@ def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any])
             config=config,
             job_type="train",
             tags=[str(config["model.name"]), str(config["data.name"])],
-            mode=mode,  # type: ignore[arg-type]  # online, offline, or None for WANDB_MODE
+            mode=mode,  # None for what WANDB_MODE says
             settings=wandb.Settings(
                 quiet=True,
                 console="off",
@@ -91,9 +100,10 @@ def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any])
     try:
         run = start(mode)
     except wandb.errors.CommError as problem:
+        reason = str(problem).splitlines()[0]
         if settings.mode == "online":
-            raise
-        print(f"W&B does not answer ({str(problem).splitlines()[0]}): this run is logged offline")
+            raise SettingsError(f"logger.mode=online: W&B does not answer ({reason}); take logger.mode=auto") from problem
+        print(f"W&B does not answer ({reason}): this run is logged offline")
         run = start("offline")
     if run.settings.mode == "online":
         id_file.write_text(run.id)
@@ -103,10 +113,10 @@ def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any])
     return run
 
 
-def _wandb_mode(asked: str) -> str | None:
-    """The mode to start W&B in: as asked, else as WANDB_MODE says (None), else offline where nobody is logged in."""
-    if asked != "auto":
-        return asked
+def _wandb_mode(asked: str) -> Mode | None:
+    """Choose the mode to start W&B in: as asked, else as WANDB_MODE says (None), else offline where nobody is logged in."""
+    if asked in ("online", "offline"):
+        return typing.cast(Mode, asked)
     if "WANDB_MODE" in os.environ:
         return None
     import wandb

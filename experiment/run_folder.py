@@ -1,8 +1,13 @@
-"""Where a run lives on disk, and how a later run finds it to go on from there."""
+"""One run as it was asked for, its folder, and how a later run finds that folder to resume from.
+
+Imports neither torch nor Lightning, so that mistakes in the settings are answered at once.
+"""
 
 import csv
+import os
 import re
-from dataclasses import asdict
+import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from configs.parser import parse
@@ -12,30 +17,48 @@ _FIXED_WHEN_RESUMING = ("model", "data", "optim", "seed")
 _MAY_MOVE = ("root", "archives", "cache", "cache_dir", "workers")
 
 
-def open_run(arguments: list[str]) -> tuple[Settings, Path | None]:
-    """Settings for the words after ``train.py``, and the checkpoint to go on from (None for a new run).
+ERROR_FILE = "error.txt"
+
+
+@dataclass
+class Run:
+    """One run as it was asked for.
+
+    settings: all of them. checkpoint: what it resumes from, None for a new run. command: what was typed. folder: its own, None
+    until it is made, which is when nothing in the settings can be a mistake any more.
+    """
+
+    settings: Settings
+    checkpoint: Path | None
+    command: str
+    folder: Path | None = None
+
+
+def open_run(arguments: list[str]) -> Run:
+    """Read the command line's arguments after ``train.py``.
 
     With ``resume=`` the settings of the interrupted run are the base, so that ``python train.py resume=runs/NAME`` is
     enough; what decides the result (model, data, optim, seed) can't change.
 
     Raises:
-        SettingsError: as ``configs.command_line.parse``; nothing to resume; a setting that can't change was changed.
+        SettingsError: as ``configs.parser.parse``; nothing to resume; a setting that can't change was changed.
     """
     settings = parse(arguments)
+    command = shlex.join(["python", "train.py", *arguments])
     if settings.resume is None:
-        return settings, None
+        return Run(settings, None, command)
     checkpoint = _checkpoint(settings)
     folder = checkpoint.parent.parent
     saved = parse([f"config={folder / 'config.yaml'}"])
     for group in ("model", "data"):
-        asked = [word for word in arguments if word.removeprefix("--") == f"{group}={getattr(settings, group).name}"]
+        asked = [each for each in arguments if each.removeprefix("--") == f"{group}={getattr(settings, group).name}"]
         if asked and getattr(settings, group).name != getattr(saved, group).name:
             raise SettingsError(f"{asked[0]}: the run in {folder} has {group}={getattr(saved, group).name}")
     own = r"(--)?(config|recipe|model|data)="  # the run's own, which its config.yaml holds
-    dotted = [word for word in arguments if re.match(r"(--)?[\w.]+=", word) and not re.match(own, word)]
+    dotted = [each for each in arguments if re.match(r"(--)?[\w.]+=", each) and not re.match(own, each)]
     resumed = parse([f"config={folder / 'config.yaml'}", *dotted])
     _refuse_changes(saved, resumed)
-    return resumed, checkpoint
+    return Run(resumed, checkpoint, command)
 
 
 def _checkpoint(settings: Settings) -> Path:
@@ -79,7 +102,7 @@ def _base_name(settings: Settings) -> str:
 
 
 def new_folder(settings: Settings) -> Path:
-    """The first free folder of the run's name, made here and now so that two runs never share one.
+    """Make the first free folder of the run's name, here and now, so that two runs never share one.
 
     Of processes that train together only the first asks for it. Raises SettingsError where none can be made.
     """
@@ -96,7 +119,19 @@ def new_folder(settings: Settings) -> Path:
             raise SettingsError(f"runs={settings.runs}: {problem.strerror}; name a folder that can be written") from problem
 
 
+def resume_hint(folder: Path) -> str:
+    """Say in one sentence how to resume a run that was cut off."""
+    if (folder / "checkpoints/last.ckpt").exists():
+        return f"Finished epochs are kept; resume with: python train.py resume={folder}"
+    return "No epoch had ended: start it anew"
+
+
+def exit_code_for_agent(status: int) -> int:
+    """Return an exit status for a run that ended early but not by a fault: 0 where W&B's agent would count it as a failure."""
+    return 0 if "WANDB_SWEEP_ID" in os.environ else status
+
+
 def read_rows(file: Path) -> list[dict[str, float]]:
-    """The rows of a ``metrics.csv``; cells that are empty are left out."""
+    """Read the rows of a ``metrics.csv``; cells that are empty are left out."""
     with file.open(newline="") as stream:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]

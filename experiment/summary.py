@@ -1,4 +1,4 @@
-"""What a run says when it ends: ``summary.json`` and the last words on the terminal."""
+"""What a run says when it ends: ``summary.json``, and a few lines on the terminal."""
 
 import json
 import subprocess
@@ -12,26 +12,34 @@ from configs.files import atomic_write_text
 from experiment.csv_recorder import Row, format_duration
 from experiment.hardware import describe_hardware
 
+Metadata = dict[str, str | int | bool]
+"""What a run keeps beside its figures: command, precision, code ..."""
+
 NAMES = {"accuracy": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 
 
 def summary(
-    rows: list[Row], final: Row, floor: Row, diverged: str | None, seconds: float, facts: dict[str, Any]
+    rows: list[Row], final: Row, floor: Row, divergence: str | None, seconds: float, metadata: Metadata
 ) -> dict[str, Any]:
-    """What came out, in how many ``seconds`` from start to end, and whether it diverged.
+    """Return what came out of a run, as it goes into ``summary.json``.
 
-    ``rows`` are the epochs, ``final`` the figures of the evaluation at the end (final/test/accuracy ...), ``floor`` what can be
-    had without looking at the content, ``facts`` what else to keep: the command, the precision, the code (``code_version``).
+    Args:
+        rows: of the epochs.
+        final: the figures of the evaluation at the end (final/test/accuracy ...).
+        floor: the accuracies that can be had without looking at the content.
+        divergence: how the training diverged; None if it didn't.
+        seconds: from start to end.
+        metadata: what else to keep: the command, the precision, the code (``code_version``) ...
     """
     last = rows[-1] if rows else {}
     return {
-        "diverged": diverged is not None,
-        "divergence": diverged,
+        "diverged": divergence is not None,
+        "divergence": divergence,
         "epochs": int(last.get("epoch", 0)),
         "seconds": round(seconds, 1),
         **{name: value for name, value in (last | final).items() if "/" in name and not name.startswith("seconds")},
         **{f"no_content/{name}": round(value, 6) for name, value in floor.items()},
-        **facts,
+        **metadata,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": describe_hardware(),
@@ -39,7 +47,7 @@ def summary(
 
 
 def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path, offline_run: Path | None) -> str:
-    """The ``summary`` for people, and where everything is."""
+    """Say for people what the ``summary`` says, and where everything is."""
     lines = []
     if figures["diverged"]:
         lines.append(f"Stopped: the training diverged, {figures['divergence']}. A lower optim.lr is the usual remedy.")
@@ -75,28 +83,22 @@ def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path, offli
     return "\n".join(lines)
 
 
-def resume_hint(folder: Path) -> str:
-    """The way on for a run that was cut off, in one sentence."""
-    if (folder / "checkpoints/last.ckpt").exists():
-        return f"Finished epochs are kept; go on with: python train.py resume={folder}"
-    return "No epoch had ended: start it anew"
-
-
 def write_summary(values: dict[str, Any], file: Path) -> None:
     """Write the summary as JSON."""
     atomic_write_text(file, json.dumps(values, indent=1) + "\n")
 
 
 def code_version() -> dict[str, str]:
-    """The version of this project and, in a git checkout, its commit (with + where files were changed since)."""
+    """Return the version of this project and, in a git checkout, its commit (with + where files were changed since)."""
     here = Path(__file__).parent
     commit = _git(here, "rev-parse", "--short=10", "HEAD")
     changed = "+" if commit and _git(here, "status", "--porcelain", "--untracked-files=no") else ""
     return {"version": version("alexnet-zfnet-caltech101"), "commit": commit + changed}
 
 
-def _git(folder: Path, *words: str) -> str:
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -1,5 +1,7 @@
-"""A trained network back from a checkpoint, read without running code from the file."""
+"""Reading checkpoints, without running code from the file, and the trained networks in them."""
 
+import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,32 @@ from torch import nn
 from configs import ModelSettings, SettingsError
 from lightning_modules.networks.registry import build_network
 
+DAMAGED = (
+    pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError,
+    AssertionError, MemoryError, OverflowError,
+)  # fmt: skip
+"""What ``torch.load`` raises for files that are cut short, changed or of another kind: it has no error of its own for them."""
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint in a file. Raises SettingsError when the file is missing, damaged or holds more than plain values."""
+    """Read the checkpoint in a file, its tensors in main memory.
+
+    Raises:
+        SettingsError: the file is missing, can't be read, is damaged or holds more than tensors and plain values.
+    """
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as problem:
         raise SettingsError(f"{path}: there is no such checkpoint") from problem
-    except Exception as problem:  # a damaged file can fail in any of the unpickler's ways
+    except OSError as problem:
+        raise SettingsError(f"{path} can't be read: {problem.strerror}") from problem
+    except DAMAGED as problem:
         raise SettingsError(f"{path} is not a readable checkpoint ({type(problem).__name__}); use another one") from problem
     return checkpoint
 
 
 def load_network(path: str | Path) -> tuple[nn.Sequential, list[str]]:
-    """A trained network in evaluation mode and the names of its classes, from a run's checkpoint.
+    """Load a trained network, in evaluation mode, and the names of its classes from a run's checkpoint.
 
     Raises:
         SettingsError: the file is missing, damaged or not a checkpoint of this project.
@@ -31,8 +45,7 @@ def load_network(path: str | Path) -> tuple[nn.Sequential, list[str]]:
     try:
         class_names = [str(name) for name in checkpoint["class_names"]]
         network = build_network(ModelSettings(**checkpoint["settings"]["model"]), len(class_names))
-        weights = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
-        network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("metrics.")})
+        network.load_state_dict({name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()})
     except (KeyError, TypeError, RuntimeError) as problem:
         raise SettingsError(f"{path} holds no network of this project: {str(problem).splitlines()[0]}") from problem
     return network.eval(), class_names

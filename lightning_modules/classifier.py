@@ -1,4 +1,4 @@
-"""How a network learns to classify: loss, metrics, optimiser and schedule. Knows no architecture."""
+"""How a network learns to classify: loss, metrics, optimiser and schedule, for any architecture."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 from torchvision.transforms.v2.functional import ten_crop
 
@@ -20,22 +20,21 @@ PARTS = ("train", "val", "test", "final/train", "final/test")
 
 
 class Classifier(LightningModule):
-    """Trains ``network`` by cross-entropy and measures it on the parts train, val and test.
+    """A module that trains ``network`` by cross-entropy and measures it on the parts train, val and test.
 
     Metrics of each part: ``loss`` (cross-entropy in nats, without label smoothing, so that parts compare), ``accuracy``
-    (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), all as shares from 0 to 1. Those of train
-    are taken while training: on augmented images (of mixed ones the larger share counts), with dropout, over the epoch as the
-    weights change. Those of final/train
-    and final/test are taken once, at the end of the run; ``confusion_matrix`` (num_classes, num_classes) then counts the test
-    images of class i that were taken for class j.
+    (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), the last three as shares from 0 to 1. Those of
+    train are taken while training: on augmented images (of mixed ones the larger share counts), with dropout, over the epoch
+    as the weights change. Those of final/train and final/test are taken once, at the end of the run; ``confusion_matrix``
+    (num_classes, num_classes) then counts the test images of class i that were predicted as class j.
 
     Args:
         network: maps images (N, 3, H, W) to logits (N, num_classes).
         num_classes: number of classes.
         optim: optimiser and schedule.
         steps_per_epoch: training batches of an epoch, for the schedule. Lightning could tell, but would start the loader to
-            find out: before it knows at which epoch a resumed run goes on.
-        seed: with the epoch and the rank decides dropout, so that a resumed run draws what the whole run would have.
+            find out, before it knows at which epoch a resumed run continues.
+        seed: decides dropout, together with epoch and rank.
         crop_size: at the end of the run, classify each test image by ten crops of this side; None: as it comes.
         checkpoint_metadata: plain values written into every checkpoint beside the weights (settings, class names).
     """
@@ -57,24 +56,23 @@ class Classifier(LightningModule):
         self.seed = seed
         self.checkpoint_metadata = checkpoint_metadata or {}
         self.crop_size = crop_size
-        self.metrics = nn.ModuleDict(
-            {f"{part}/{name}": metric for part in PARTS for name, metric in _metrics(num_classes).items()}
-        )
+        self.losses = nn.ModuleDict({f"{part}/loss": MeanMetric() for part in PARTS})
+        self.accuracies = nn.ModuleDict({f"{part}/": _accuracies(num_classes, prefix=f"{part}/") for part in PARTS})
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.confusion_matrix: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, 3, H, W)."""
+        """Compute the logits (N, num_classes) of images (N, 3, H, W)."""
         logits: Tensor = pool_before_relu(self.network)(images.to(next(self.network.parameters()).dtype))
         return logits if logits.dtype == torch.float64 else logits.float()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Dropout follows from (seed, epoch, rank), so a resumed run draws what the whole run would have."""
+        """Seed dropout by (seed, epoch, rank), so that a resumed run draws what the whole run would have."""
         if batch_idx == 0:
             torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss to minimise, of one batch."""
+        """Return the loss to minimise, of one batch."""
         images, targets = batch
         logits = self(images)
         self._measure("train", logits.detach(), targets if targets.ndim == 1 else targets.argmax(1))
@@ -104,7 +102,7 @@ class Classifier(LightningModule):
         self.confusion_matrix = self.confusion.compute()
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, with weight decay on weights only, and the rate of each step."""
+        """Build the optimiser, with weight decay on weights only, and the learning rate's schedule by steps."""
         decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -137,28 +135,28 @@ class Classifier(LightningModule):
         checkpoint.update(self.checkpoint_metadata)
 
     def _measure(self, part: str, logits: Tensor, targets: Tensor) -> None:
-        for name, metric in self.metrics.items():
-            if name.rpartition("/")[0] == part:
-                assert isinstance(metric, Metric)
-                if name.endswith("loss"):
-                    metric.update(F.cross_entropy(logits, targets), len(targets))
-                else:
-                    metric.update(logits, targets)
-                self.log(name, metric, on_step=False, on_epoch=True, logger=False, add_dataloader_idx=False)
+        """Count one batch of a part in its metrics, and log them for the end of the epoch."""
+        loss, accuracies = self.losses[f"{part}/loss"], self.accuracies[f"{part}/"]
+        assert isinstance(loss, MeanMetric)
+        assert isinstance(accuracies, MetricCollection)
+        loss.update(F.cross_entropy(logits, targets), len(targets))
+        accuracies.update(logits, targets)
+        self.log(f"{part}/loss", loss, on_step=False, on_epoch=True, logger=False, add_dataloader_idx=False)
+        self.log_dict(accuracies, on_step=False, on_epoch=True, logger=False, add_dataloader_idx=False)
 
 
-def clip_gradient(weights: Sequence[nn.Parameter], longest: float) -> None:
-    """Scale the gradient of the weights, in place, down to the norm ``longest``. One that is short enough is left alone.
+def clip_gradient(weights: Sequence[nn.Parameter], max_norm: float) -> None:
+    """Scale the gradient of the weights, in place, down to the norm ``max_norm``. One that is short enough is left alone.
 
     ``torch.nn.utils.clip_grad_norm_`` would multiply that one by 1, which takes time.
     """
     norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-    if norm > longest:
-        torch.nn.utils.clip_grads_with_norm_(weights, longest, norm)
+    if norm > max_norm:
+        torch.nn.utils.clip_grads_with_norm_(weights, max_norm, norm)
 
 
 def learning_rate_factor(step: int, warmup: int, steps: int, schedule: str) -> float:
-    """Share of the highest rate at a step (from 0): a line up over ``warmup`` steps, then half a cosine down or constant."""
+    """Return the share of the highest rate at a step (from 0): linear over ``warmup`` steps, then half a cosine or constant."""
     if step < warmup:
         return (step + 1) / warmup
     if schedule == "constant":
@@ -167,15 +165,20 @@ def learning_rate_factor(step: int, warmup: int, steps: int, schedule: str) -> f
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _metrics(num_classes: int) -> dict[str, Metric]:
-    return {
-        "loss": MeanMetric(),
-        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-        "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
-        "mean_per_class": MulticlassAccuracy(num_classes, average="macro"),
-    }
+def _accuracies(num_classes: int, prefix: str) -> MetricCollection:
+    # No compute groups: metrics with equal states after the first batch would share them from then on, and top-1 and top-5
+    # are equal on a batch without a mistake.
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
+            "mean_per_class": MulticlassAccuracy(num_classes, average="macro"),
+        },
+        prefix=prefix,
+        compute_groups=False,
+    )
 
 
 def _derive_seed(*numbers: int) -> int:
-    """One seed from several numbers, the same on every machine."""
+    """Derive one seed from several numbers, the same on every machine."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -43,7 +43,7 @@ def clip_filters(weights: Tensor, radius: float) -> Tensor:
 
 
 class FilterClipping(Callback):
-    """Clips the filters of all convolution layers after each step and counts them.
+    """A callback that clips the filters of all convolution layers after each step and counts them.
 
     Logs ``clipped/<layer>`` for each epoch: how many different filters of the layer were clipped at least once.
 
@@ -66,7 +66,7 @@ class FilterClipping(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Clip what the optimiser's step made too long."""
+        """Clip the filters that the optimiser's step made too long."""
         network: nn.Module = getattr(pl_module, self.network)
         radius = self.radius * self.input_scale
         for name, layer in network.named_modules():
@@ -76,6 +76,6 @@ class FilterClipping(Callback):
                 radius = self.radius  # of all layers after the first
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the counts. Every process has the same, as all have the same weights."""
+        """Log the counts, which are the same in every process, as all have the same weights."""
         for name, clipped in self.clipped.items():
             pl_module.log(f"clipped/{name}", clipped.sum().float(), logger=False)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from lightning_modules.networks.layers import activation as act
-from lightning_modules.networks.layers import adaptive_pool, initialise, norm, pool
+from lightning_modules.networks.layers import adaptive_pool, classifier_head, initialise, norm, pool
 
 
 def alexnet(
@@ -18,7 +18,7 @@ def alexnet(
     conv1_size: int = 11,
     conv1_stride: int = 4,
 ) -> nn.Sequential:
-    """The network as a list of named layers.
+    """Build the network as a list of named layers, with random weights.
 
     Shapes: images (N, 3, 227, 227) to logits (N, num_classes); the numbers at the right are the sides of the maps.
     ``streams=2`` is the original: conv2, conv4 and conv5 see only the maps of their own half. With ``conv1_size=7`` and then
@@ -40,14 +40,7 @@ def alexnet(
         conv5=nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=streams),  # 13
         act5=act(activation),
         pool5=adaptive_pool(pooling),  # 6
-        flatten=nn.Flatten(),  # 9216
-        fc6=nn.Linear(256 * 6 * 6, 4096),
-        act6=act(activation),
-        drop6=nn.Dropout(dropout),
-        fc7=nn.Linear(4096, 4096),
-        act7=act(activation),
-        drop7=nn.Dropout(dropout),
-        fc8=nn.Linear(4096, num_classes),
+        **classifier_head(num_classes, activation, dropout),
     )
     network = nn.Sequential(layers)
     initialise(network, activation)

@@ -1,14 +1,14 @@
-r"""The few layers that torch lacks, or has only in a slow form.
+"""The layers that AlexNet and ZFNet consist of, among them those that torch lacks or has only in a slow form.
 
 Local response normalisation (Krizhevsky et al. 2012, section 3.3) divides each value by a power of the energy of its
 neighbours among the maps at the same place:
 
-.. math:: b_c = a_c \, s_c^{-\beta}, \qquad s_c = k + \alpha \sum_{|j - c| \le n/2} a_j^2
+    b_c = a_c s_c^(-beta)   with   s_c = k + alpha sum_j a_j^2   over |j - c| <= n/2
 
 The sum over neighbouring maps is a 1x1 convolution with a band matrix B of zeros and ones. B is symmetric, so the gradient
-is one more such convolution, with g the gradient that arrives:
+is one more such convolution, with g the gradient with respect to b:
 
-.. math:: \partial a = g \, s^{-\beta} - 2 \alpha \beta \, a \, B (g \, a \, s^{-\beta - 1})
+    da = g s^(-beta) - 2 alpha beta a B (g a s^(-beta - 1))
 """
 
 import math
@@ -36,7 +36,7 @@ class LocalResponseNorm(nn.LocalResponseNorm):
         self.band: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
-        """Values divided by the power of their neighbours' energy."""
+        """Divide each value by the power of its neighbours' energy."""
         normalised: Tensor = _BandNorm.apply(input, self.band, self.alpha / self.size, self.beta, self.k)
         return normalised
 
@@ -61,7 +61,7 @@ class _BandNorm(torch.autograd.Function):
 
 
 def activation(name: str) -> nn.Module:
-    """The activation layer of this name: relu, leaky_relu, tanh or sigmoid (report, section 2.1)."""
+    """Build the activation layer of this name: relu, leaky_relu, tanh or sigmoid (report, section 2.1)."""
     match name:
         case "relu":
             return nn.ReLU(inplace=True)
@@ -75,7 +75,7 @@ def activation(name: str) -> nn.Module:
 
 
 def pool(name: str, ceil_mode: bool = False) -> nn.Module:
-    """A 3x3 pool with stride 2, so that windows overlap: max, average or l2 (report, section 2.2)."""
+    """Build a 3x3 pool with stride 2, so that windows overlap: max, average or l2 (report, section 2.2)."""
     match name:
         case "max":
             return nn.MaxPool2d(3, 2, ceil_mode=ceil_mode)
@@ -87,7 +87,7 @@ def pool(name: str, ceil_mode: bool = False) -> nn.Module:
 
 
 def adaptive_pool(name: str) -> nn.Module:
-    """The pool before the dense layers: 6x6 maps come out.
+    """Build the pool before the dense layers, from which 6x6 maps come.
 
     On the 13x13 maps of a full-size input its windows are exactly those of the 3x3 pool with stride 2. Max and average
     pooling adapt their windows to other sizes, so one network takes images of any size; l2 pooling does not.
@@ -101,7 +101,7 @@ def adaptive_pool(name: str) -> nn.Module:
 
 
 def norm(name: str, channels: int) -> nn.Module:
-    """The normalisation layer of this name for so many maps: lrn, batch or none."""
+    """Build the normalisation layer of this name for so many maps: lrn, batch or none."""
     match name:
         case "lrn":
             return LocalResponseNorm(channels)
@@ -112,23 +112,40 @@ def norm(name: str, channels: int) -> nn.Module:
     raise ValueError(f"no norm {name!r}: lrn, batch or none")
 
 
+def classifier_head(num_classes: int, activation_name: str, dropout: float) -> OrderedDict[str, nn.Module]:
+    """Build the dense layers that AlexNet and ZFNet end with (Krizhevsky et al. 2012, section 3.5).
+
+    Shapes: maps (N, 256, 6, 6) to logits (N, num_classes).
+    """
+    return OrderedDict(
+        flatten=nn.Flatten(),  # 9216
+        fc6=nn.Linear(256 * 6 * 6, 4096),
+        act6=activation(activation_name),
+        drop6=nn.Dropout(dropout),
+        fc7=nn.Linear(4096, 4096),
+        act7=activation(activation_name),
+        drop7=nn.Dropout(dropout),
+        fc8=nn.Linear(4096, num_classes),
+    )
+
+
 def pool_before_relu(network: nn.Sequential) -> nn.Sequential:
-    """The same layers in the order that computes fastest: each ReLU after the max pooling that follows it.
+    """Return the same layers in the order that computes fastest: each ReLU after the max pooling that follows it.
 
     Equal to the last bit in values and gradients, since the maximum of rectified values is the rectified maximum, and where a
     window has nothing above 0 the rectifier lets no gradient through in either order. Rectifying then has a quarter of the
-    work. The network itself keeps its order, which is the one that Deconvolution and DeNet walk back.
+    work. The network itself keeps its order, which is the one that Deconvolution and DeNet follow backwards.
     """
     layers = list(network.named_children())
-    for place in range(len(layers) - 1):
-        (_, first), (_, second) = layers[place : place + 2]
+    for index in range(len(layers) - 1):
+        (_, first), (_, second) = layers[index : index + 2]
         if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
-            layers[place : place + 2] = reversed(layers[place : place + 2])
+            layers[index : index + 2] = reversed(layers[index : index + 2])
     return nn.Sequential(OrderedDict(layers))
 
 
 def initialise(network: nn.Module, activation_name: str) -> None:
-    """He initialisation (He et al. 2015) of all convolutions and dense layers, in place; biases 0."""
+    """Initialise all convolutions and dense layers as He et al. 2015 (arXiv 1502.01852, section 2.2), in place; biases 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             gain = nn.init.calculate_gain(activation_name, 0.01)  # type: ignore[arg-type]  # one of the four names above

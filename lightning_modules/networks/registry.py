@@ -11,7 +11,7 @@ IMAGE_SIZES = {"alexnet": 227, "zfnet": 224}
 
 
 def build_network(model: ModelSettings, num_classes: int) -> nn.Sequential:
-    """A new network with random weights, as the settings say. Maps images (N, 3, H, W) to logits (N, num_classes)."""
+    """Build a network with random weights as the settings say: images (N, 3, H, W) to logits (N, num_classes)."""
     if model.name == "zfnet":
         return zfnet(num_classes, model.activation, model.pooling, model.norm, model.dropout)
     sizes = (model.conv1_size, model.conv1_stride)

@@ -1,4 +1,4 @@
-"""What a network consists of: shapes, parameters and multiply-adds of each layer, without running it."""
+"""What a network consists of: shapes, parameters and multiply-adds (MACs) of each layer, without running it."""
 
 import copy
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer: its name and kind, the shape that leaves it (without N), its parameters and multiply-adds per image."""
+    """One layer: its name and kind, the shape of its output (without N), its parameters and multiply-adds per image."""
 
     name: str
     kind: str
@@ -21,9 +21,9 @@ class LayerSummary:
 
 
 def summarize_layers(network: nn.Sequential, image_size: int) -> list[LayerSummary]:
-    """A row for each layer, for images (3, image_size, image_size).
+    """Return a row for each layer, for images (3, image_size, image_size).
 
-    Multiply-adds are those of convolutions and dense layers: (weights of one filter) times (values that leave the layer).
+    Multiply-adds are those of convolutions and dense layers: (weights of one filter) times (values of the output).
     """
     rows = []
     value = torch.empty(1, 3, image_size, image_size, device="meta")
@@ -44,7 +44,7 @@ def summarize_layers(network: nn.Sequential, image_size: int) -> list[LayerSumma
 
 
 def layer_table(rows: list[LayerSummary], title: str) -> Table:
-    """The rows as a table for the terminal, with totals."""
+    """Build a table of the rows for the terminal, with totals."""
     table = Table(title=title, show_footer=True, header_style="")
     parameters = sum(row.parameters for row in rows)
     macs = sum(row.macs for row in rows)

@@ -16,7 +16,7 @@ from datamodules.datamodule import ImageDataModule
 from experiment.csv_recorder import CSVRecorder, format_duration, format_epoch, write_rows
 from experiment.divergence import DivergedError, StopOnDivergence
 from experiment.run_folder import read_rows
-from experiment.summary import format_summary, resume_hint, summary
+from experiment.summary import format_summary, summary
 from lightning_modules.classifier import Classifier
 from tests.small_network import small_network
 
@@ -99,13 +99,6 @@ def test_words_for_people(tmp_path: Path) -> None:
     assert "Best on the validation images: epoch 1 with 50.00 %" in words
     assert f"wandb sync {tmp_path / 'offline-run-x'}" in words
     assert f"wandb leet {tmp_path / 'offline-run-x'}" in words
-
-
-def test_how_to_go_on_depends_on_what_is_there(tmp_path: Path) -> None:
-    assert "start it anew" in resume_hint(tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/last.ckpt").touch()
-    assert resume_hint(tmp_path).endswith(f"go on with: python train.py resume={tmp_path}")
 
 
 def test_a_row_with_new_columns_widens_the_file(tmp_path: Path) -> None:

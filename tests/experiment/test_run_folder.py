@@ -1,4 +1,4 @@
-"""Where a run lives, and how resume= finds it."""
+"""Where a run lives, how resume= finds it, and what is said about resuming it."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from configs import SettingsError
 from configs.parser import parse, save_settings
-from experiment.run_folder import new_folder, open_run
+from experiment.run_folder import new_folder, open_run, resume_hint
 
 
 def interrupted_run(runs: Path, *words: str, age: int = 0) -> Path:
@@ -39,21 +39,22 @@ def test_resume_last_is_the_newest_of_that_name_only(tmp_path: Path) -> None:
     newest = interrupted_run(tmp_path, age=10)
     interrupted_run(tmp_path, "seed=12")
     interrupted_run(tmp_path, "model=zfnet")
-    assert open_run([f"runs={tmp_path}", "resume=last"])[1] == newest
+    assert open_run([f"runs={tmp_path}", "resume=last"]).checkpoint == newest
     assert newest.parts[-3] == "alexnet-caltech101-seed1-2"
 
 
 def test_resume_takes_the_settings_of_the_run(tmp_path: Path) -> None:
     checkpoint = interrupted_run(tmp_path, "data=shapes", "optim.lr=0.3", "trainer.max_epochs=3")
-    for words in (
+    for arguments in (
         [f"resume={checkpoint.parents[1]}"],
         [f"resume={checkpoint}"],
         ["data=shapes", f"runs={tmp_path}", "resume=last"],
     ):
-        settings, found = open_run(words)
-        assert found == checkpoint
-        assert (settings.data.name, settings.optim.lr, settings.trainer.max_epochs) == ("shapes", 0.3, 3)
-    longer, _ = open_run([f"resume={checkpoint}", "trainer.max_epochs=5", "data.root=/elsewhere", "logger=none"])
+        run = open_run(arguments)
+        assert run.checkpoint == checkpoint
+        assert (run.settings.data.name, run.settings.optim.lr, run.settings.trainer.max_epochs) == ("shapes", 0.3, 3)
+        assert run.folder is None, "it is made, or taken, when the run begins"
+    longer = open_run([f"resume={checkpoint}", "trainer.max_epochs=5", "data.root=/elsewhere", "logger=none"]).settings
     assert (longer.trainer.max_epochs, longer.data.root, longer.logger.name) == (5, "/elsewhere", "none")
 
 
@@ -84,3 +85,16 @@ def test_an_older_runs_settings_are_answered_with_their_new_names(tmp_path: Path
     for resume in (f"resume={checkpoint}", "resume=last"):
         with pytest.raises(SettingsError, match=rf"{config}: viz.answers is now called viz.sensitivity"):
             open_run([f"runs={tmp_path}", resume])
+
+
+def test_the_command_line_is_kept_as_it_was_typed() -> None:
+    assert open_run(["data=shapes", "viz.probes=[circle, star]"]).command == (
+        "python train.py data=shapes 'viz.probes=[circle, star]'"
+    )
+
+
+def test_how_to_resume_depends_on_what_is_there(tmp_path: Path) -> None:
+    assert "start it anew" in resume_hint(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    assert resume_hint(tmp_path).endswith(f"resume with: python train.py resume={tmp_path}")

@@ -63,6 +63,6 @@ def test_a_signal_to_all_processes_ends_them_cleanly(sign: signal.Signals, tmp_p
     os.killpg(process.pid, sign)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130, output
-    assert output.count(f"go on with: python train.py resume={tmp_path / 'run'}") == 1
+    assert output.count(f"resume with: python train.py resume={tmp_path / 'run'}") == 1
     assert "Traceback" not in output
     assert not psutil.wait_procs(both, timeout=10)[1]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,6 +39,33 @@ def test_a_missing_or_damaged_file_is_one_clear_line(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(SettingsError, match="holds no network of this project"):
         load_network(tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_damaged_in_any_way_is_refused_or_read(zipped: bool, tmp_path: Path) -> None:
+    file, rng = tmp_path / "damaged.ckpt", random.Random(1)
+    checkpoint = {
+        "epoch": 1,
+        "state_dict": {"a": torch.ones(20), "b": torch.ones(2, 2)},
+        "settings": {"x": 0.5, "y": [1, None]},
+    }
+    torch.save(checkpoint, file, _use_new_zipfile_serialization=zipped)
+    whole, refused = file.read_bytes(), 0
+    for turn in range(300):
+        damaged = bytearray(whole[: rng.randrange(1, len(whole))] if turn % 3 == 0 else whole)
+        for _ in range(turn % 5):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        file.write_bytes(damaged)
+        try:
+            read_checkpoint(file)
+        except SettingsError:
+            refused += 1
+    assert refused > 100
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="can't be read: Is a directory"):
+        read_checkpoint(tmp_path)
 
 
 def test_the_network_comes_back_as_it_was(tmp_path: Path) -> None:

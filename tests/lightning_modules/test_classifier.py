@@ -59,11 +59,11 @@ def test_the_end_of_a_run_counts_training_images_once_and_test_images_by_ten_cro
         views += [view.flip(3) for view in views] if size == 77 else []
         with torch.no_grad():
             shares = torch.stack([model.network.eval()(view).softmax(1).double() for view in views]).mean(0)
-        taken_for, targets = shares.argmax(1).numpy(), shapes.targets[indices]
-        assert found[f"final/{part}/accuracy"] == pytest.approx((taken_for == targets).mean())
+        predicted, targets = shares.argmax(1).numpy(), shapes.targets[indices]
+        assert found[f"final/{part}/accuracy"] == pytest.approx((predicted == targets).mean())
         assert found[f"final/{part}/loss"] == pytest.approx(-float(shares[range(len(targets)), targets].log().mean()), rel=1e-5)
         if part == "test":
-            np.add.at(confusion, (targets, taken_for), 1)
+            np.add.at(confusion, (targets, predicted), 1)
     np.testing.assert_array_equal(model.confusion_matrix.numpy(), confusion)
 
 

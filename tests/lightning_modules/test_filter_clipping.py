@@ -10,11 +10,11 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor, nn
 
-import train
 from configs import OptimSettings
 from datamodules.datamodule import ImageDataModule
 from experiment.csv_recorder import CSVRecorder
-from experiment.run_folder import read_rows
+from experiment.run import train
+from experiment.run_folder import open_run, read_rows
 from lightning_modules.classifier import Classifier
 from lightning_modules.filter_clipping import FilterClipping, clip_filters
 from tests.small_network import small_network
@@ -61,16 +61,17 @@ def test_a_radius_that_is_none_is_refused(radius: float) -> None:
 def test_the_scaled_radius_does_to_scaled_inputs_what_the_papers_does_to_grey_levels(shapes: ImageDataModule) -> None:
     torch.manual_seed(0)
     images, scale = torch.randn(2, 3, 20, 20, dtype=torch.float64) * 80, shapes.grey_levels_per_unit
-    in_grey_levels, scaled = (nn.Sequential(nn.Conv2d(3, 8, 7), nn.Conv2d(8, 5, 3)).double() for _ in range(2))
+    layers = [[nn.Conv2d(3, 8, 7).double(), nn.Conv2d(8, 5, 3).double()] for _ in range(2)]
+    in_grey_levels, scaled = (nn.Sequential(*each) for each in layers)
     with torch.no_grad():
-        in_grey_levels[0].weight.mul_(torch.linspace(0.5, 8, 8)[:, None, None, None])
-        in_grey_levels[1].weight.mul_(torch.linspace(0.5, 8, 5)[:, None, None, None])
+        layers[0][0].weight.mul_(torch.linspace(0.5, 8, 8)[:, None, None, None])
+        layers[0][1].weight.mul_(torch.linspace(0.5, 8, 5)[:, None, None, None])
         scaled.load_state_dict(in_grey_levels.state_dict())
-        scaled[0].weight.mul_(scale)
+        layers[1][0].weight.mul_(scale)
         torch.testing.assert_close(in_grey_levels(images), scaled(images / scale))
         before = in_grey_levels(images)
-        clipped = [clip_filters(layer.weight, 0.1) for layer in in_grey_levels]
-        again = [clip_filters(layer.weight, radius) for layer, radius in zip(scaled, (0.1 * scale, 0.1), strict=True)]
+        clipped = [clip_filters(layer.weight, 0.1) for layer in layers[0]]
+        again = [clip_filters(layer.weight, radius) for layer, radius in zip(layers[1], (0.1 * scale, 0.1), strict=True)]
         torch.testing.assert_close(in_grey_levels(images), scaled(images / scale))
     assert not torch.allclose(before, in_grey_levels(images))
     assert all(torch.equal(one, other) and one.any() and not one.all() for one, other in zip(clipped, again, strict=True))
@@ -94,7 +95,7 @@ class Recount(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         for name, limit in self.limits.items():
-            weights = pl_module.network.get_submodule(name).weight
+            weights = pl_module.network.get_parameter(f"{name}.weight")
             self.epochs[-1][name].append({k for k, each in enumerate(weights) if plain_rms(each) > limit * 1.00001})
 
 
@@ -122,7 +123,7 @@ def test_each_epoch_counts_the_different_filters_that_were_clipped(
         for batches in epoch.values()
     ), "some are clipped in several batches, and no batch has them all"
     for name, limit in recount.limits.items():
-        weights = model.network.get_submodule(name).weight
+        weights = model.network.get_parameter(f"{name}.weight")
         assert weights.dtype == torch.float32
         assert max(plain_rms(each) for each in weights) <= limit * 1.00001
 
@@ -136,8 +137,8 @@ def test_a_radius_far_above_changes_no_bit(shapes: ImageDataModule, make_trainer
         trainer.fit(model, shapes)
         ends.append(model.network.state_dict())
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
-    assert not torch.equal(ends[0]["conv1.weight"], small_network()[0].weight), "it has learnt"
-    assert (trainer.callback_metrics["clipped/conv1"], trainer.callback_metrics["clipped/conv2"]) == (0, 0)
+    assert not torch.equal(ends[0]["conv1.weight"], small_network().get_parameter("conv1.weight")), "it has learnt"
+    assert [float(trainer.callback_metrics[f"clipped/{name}"]) for name in ("conv1", "conv2")] == [0, 0]
 
 
 class BuiltError(Exception):
@@ -154,14 +155,13 @@ def test_a_run_clips_where_it_is_asked_to(
         given.extend(callbacks)
         raise BuiltError
 
-    monkeypatch.setattr("lightning.Trainer", trainer)
-    monkeypatch.setattr(
-        "lightning_modules.networks.registry.build_network", lambda settings, num_classes: small_network(num_classes)
-    )
-    monkeypatch.setattr("experiment.hardware.configure_malloc", lambda: False)  # it would last as long as the tests
-    words = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "logger=none", f"runs={tmp_path}"]
+    monkeypatch.setattr("experiment.run.Trainer", trainer)
+    monkeypatch.setattr("experiment.run.build_network", lambda settings, num_classes: small_network(num_classes))
+    for lasting in ("configure_malloc", "install_signal_handlers"):  # they would last as long as the tests
+        monkeypatch.setattr(f"experiment.run.{lasting}", lambda: None)
+    arguments = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "logger=none", f"runs={tmp_path}"]
     with pytest.raises(BuiltError):
-        train.main([*words, f"optim.filter_radius={radius}"])
+        train(open_run([*arguments, f"optim.filter_radius={radius}"]))
     kinds = [type(callback) for callback in given]
     found = [callback for callback in given if isinstance(callback, FilterClipping)]
     assert [(callback.radius, callback.input_scale) for callback in found] == expected

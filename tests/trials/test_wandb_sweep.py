@@ -150,7 +150,7 @@ def test_two_processes_under_an_agent_stopped_crashed_and_cancelled(
         assert epochs == list(range(1, len(epochs) + 1)), "one run, not one of each process"
         assert "denet/circle-0001" in run.history[0]
         assert run.config["processes"] == 2
-    assert said.count("go on with: python train.py resume=") == 2
+    assert said.count("resume with: python train.py resume=") == 2
     assert "Traceback" not in said
     wait_for(lambda: not processes_of(tmp_path))
 
