@@ -1,4 +1,4 @@
-"""What several rooms' tests share: a small network, a small data set, and a Trainer that leaves nothing behind."""
+"""What the tests of several packages share: a small network, a small data set, and a Trainer that leaves nothing behind."""
 
 import os
 from collections.abc import Callable
@@ -13,6 +13,13 @@ from datamodules.datamodule import ImageDataModule
 from datamodules.registry import build_datamodule
 from lightning_modules.classifier import Classifier
 from tests.small_network import small_network
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What reads the real Caltech-101 is slow: it has to be unpacked and decoded first."""
+    for item in items:
+        if "real_settings" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
