@@ -154,7 +154,7 @@ def zero_padded(trace: LayerTrace) -> nn.Conv2d:
 
 def adjoint(linear: Callable[[Tensor], Tensor], x: Tensor, value: Tensor) -> Tensor:
     """Return A^T v for a linear function A of tensors shaped like ``x``."""
-    _, transposed = torch.func.vjp(linear, x)
+    transposed = torch.func.vjp(linear, x)[1]
     (back,) = cast(tuple[Tensor], transposed(value))
     return back
 

@@ -113,7 +113,7 @@ def eval_copy(layer: nn.Module) -> nn.Module:
     for module in twin.modules():
         module.training = False  # not eval(): one of somebody's own might change the weights, which are shared
         if "inplace" in vars(module):
-            module.inplace = False
+            vars(module)["inplace"] = False
         # Private, since nothing public undoes nn.Module.compile(); the copy of a parametrised module would run the original.
         vars(module).pop("_compiled_call_impl", None)
     return twin
@@ -121,5 +121,7 @@ def eval_copy(layer: nn.Module) -> nn.Module:
 
 def _attributes(module: nn.Module) -> Iterator[object]:
     """Yield what a module holds; of dicts, such as those of parameters, buffers and hooks, what these hold."""
+    if isinstance(module, torch.jit.ScriptModule):  # holds a program, with flags that a copy must have for itself
+        return
     for value in vars(module).values():
         yield from value.values() if isinstance(value, dict) else (value,)

@@ -1,130 +1,234 @@
-"""The layers and their reverses once more in NumPy, slow and word for word as defined, to test the engine against."""
+"""The layers and their backward rules once more in NumPy, slow and word for word as defined, to test the engine against.
+
+Each rule takes the layer, x at its input, y at its output and a value v shaped like y, and gives v' shaped like x.
+"""
 
 import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 Array = NDArray[np.float64]
+Pixel = tuple[int, int]
+Windows = list[list[int]]  # for each row (or column) of the output the rows of the input under it; some may lie outside
+Rule = Callable[[nn.Module, Array, Array, Array], Array]
+
+RULES: dict[type[nn.Module], Rule] = {}
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Where the windows of a convolution or pool lie; the same for rows and columns."""
+def rule(*kinds: type[nn.Module]) -> Callable[[Rule], Rule]:
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(kinds, function))
+        return function
 
-    kernel: int
-    stride: int
-    padding: int = 0
-    dilation: int = 1
-    ceil_mode: bool = False
-
-    def outputs(self, size: int) -> int:
-        room = size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1
-        count = (math.ceil if self.ceil_mode else math.floor)(room / self.stride) + 1
-        if self.ceil_mode and (count - 1) * self.stride >= size + self.padding:
-            count -= 1  # a window must begin in the image or in the padding before it
-        return count
-
-    def window(self, place: int) -> list[int]:
-        """The rows (or columns) of the image under window number `place`; some may lie outside of the image."""
-        return [place * self.stride - self.padding + self.dilation * offset for offset in range(self.kernel)]
-
-    def pixels(self, shape: tuple[int, ...], row: int, column: int) -> list[tuple[int, int]]:
-        """The pixels of the image under a window, row by row."""
-        places = itertools.product(self.window(row), self.window(column))
-        return [(r, c) for r, c in places if 0 <= r < shape[-2] and 0 <= c < shape[-1]]
+    return register
 
 
-def outputs(shape: tuple[int, ...], g: Geometry) -> Iterator[tuple[int, ...]]:
-    """All (image, channel, row, column) of a pool's output."""
-    return itertools.product(range(shape[0]), range(shape[1]), range(g.outputs(shape[2])), range(g.outputs(shape[3])))
+# --- Windows ------------------------------------------------------------------------------------------------------------------
 
 
-def convolution_taps(
-    shape: tuple[int, ...], weight: Array, g: Geometry, groups: int
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], float]]:
+def windows(
+    size: int, kernel: int, stride: int, padding: tuple[int, int] = (0, 0), dilation: int = 1, ceil_mode: bool = False
+) -> Windows:
+    room = size + sum(padding) - dilation * (kernel - 1) - 1
+    count = (math.ceil if ceil_mode else math.floor)(room / stride) + 1
+    if ceil_mode and (count - 1) * stride >= size + padding[0]:
+        count -= 1  # a window must begin in the image or in the padding before it
+    return [[place * stride - padding[0] + dilation * offset for offset in range(kernel)] for place in range(count)]
+
+
+def adaptive_windows(size: int, count: int) -> Windows:
+    return [list(range(place * size // count, math.ceil((place + 1) * size / count))) for place in range(count)]
+
+
+def windows_of(layer: nn.Module, shape: tuple[int, ...]) -> list[Windows]:
+    """The layer's windows on the rows and on the columns of an input of this shape."""
+    if isinstance(layer, nn.AdaptiveMaxPool2d | nn.AdaptiveAvgPool2d):
+        return [adaptive_windows(size, pair(layer.output_size)[axis]) for axis, size in enumerate(shape[2:])]
+    assert isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | nn.LPPool2d)
+    found = []
+    for axis, size in enumerate(shape[2:]):
+        kernel = pair(layer.kernel_size)[axis]
+        stride = pair(layer.stride or layer.kernel_size)[axis]
+        dilation = pair(getattr(layer, "dilation", 1))[axis]
+        padding = getattr(layer, "padding", 0)
+        if padding == "same":  # where the total is odd, the extra row or column comes last
+            total = dilation * (kernel - 1)
+            before_and_after = (total // 2, total - total // 2)
+        else:
+            before_and_after = (0, 0) if padding == "valid" else (pair(padding)[axis], pair(padding)[axis])
+        found.append(windows(size, kernel, stride, before_and_after, dilation, getattr(layer, "ceil_mode", False)))
+    return found
+
+
+def pair(size: object) -> Pixel:
+    if isinstance(size, int):
+        return size, size
+    assert isinstance(size, tuple)
+    return size
+
+
+def under_windows(layer: nn.Module, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], list[Pixel]]]:
+    """All (image, channel, row, column) of a pool's output, each with the pixels of the input under its window, row by row."""
+    rows, columns = windows_of(layer, shape)
+    for n, c, row, column in itertools.product(range(shape[0]), range(shape[1]), range(len(rows)), range(len(columns))):
+        inside = itertools.product(within(rows[row], shape[2]), within(columns[column], shape[3]))
+        yield (n, c, row, column), list(inside)
+
+
+def within(window: list[int], size: int) -> list[int]:
+    return [place for place in window if 0 <= place < size]
+
+
+# --- Convolution --------------------------------------------------------------------------------------------------------------
+
+
+def taps(layer: nn.Module, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], float]]:
     """All (output place, input place, filter value) of a convolution: y[output] += filter value * x[input]."""
-    maps_per_group = weight.shape[0] // groups
+    assert isinstance(layer, nn.Conv2d)
+    weight = layer.weight.detach().numpy()
+    rows, columns = windows_of(layer, shape)
+    maps_per_group = weight.shape[0] // layer.groups
     for n, k in itertools.product(range(shape[0]), range(weight.shape[0])):
-        for row, column in itertools.product(range(g.outputs(shape[2])), range(g.outputs(shape[3]))):
+        for row, column in itertools.product(range(len(rows)), range(len(columns))):
             for c, (i, r), (j, s) in itertools.product(
-                range(weight.shape[1]), enumerate(g.window(row)), enumerate(g.window(column))
+                range(weight.shape[1]), enumerate(rows[row]), enumerate(columns[column])
             ):
                 if 0 <= r < shape[2] and 0 <= s < shape[3]:
                     channel = k // maps_per_group * weight.shape[1] + c
                     yield (n, k, row, column), (n, channel, r, s), weight[k, c, i, j]
 
 
-def convolution(x: Array, weight: Array, bias: Array, g: Geometry, groups: int = 1) -> Array:
-    y = np.zeros((x.shape[0], weight.shape[0], g.outputs(x.shape[2]), g.outputs(x.shape[3]))) + bias[:, None, None]
-    for output, place, filter_value in convolution_taps(x.shape, weight, g, groups):
+def convolution(layer: nn.Module, x: Array) -> Array:
+    assert isinstance(layer, nn.Conv2d)
+    rows, columns = windows_of(layer, x.shape)
+    y = np.zeros((x.shape[0], layer.out_channels, len(rows), len(columns)))
+    if layer.bias is not None:
+        y += layer.bias.detach().numpy()[:, None, None]
+    for output, place, filter_value in taps(layer, x.shape):
         y[output] += filter_value * x[place]
     return y
 
 
-def conv_transpose(value: Array, shape: tuple[int, ...], weight: Array, g: Geometry, groups: int = 1) -> Array:
-    back = np.zeros(shape)
-    for output, place, filter_value in convolution_taps(shape, weight, g, groups):
-        back[place] += filter_value * value[output]
-    return back
-
-
-def max_pool(x: Array, g: Geometry) -> tuple[Array, dict[tuple[int, ...], tuple[int, int]]]:
-    """The maxima, and for each of them the pixel that it came from (the first, where several are equal)."""
-    y = np.zeros((*x.shape[:2], g.outputs(x.shape[2]), g.outputs(x.shape[3])))
-    switches: dict[tuple[int, ...], tuple[int, int]] = {}
-    for n, c, row, column in outputs(x.shape, g):
-        best = max(g.pixels(x.shape, row, column), key=lambda pixel: x[(n, c, *pixel)])
-        y[n, c, row, column] = x[(n, c, *best)]
-        switches[n, c, row, column] = best
-    return y, switches
-
-
-def max_unpool(value: Array, shape: tuple[int, ...], switches: dict[tuple[int, ...], tuple[int, int]]) -> Array:
-    back = np.zeros(shape)
-    for (n, c, row, column), pixel in switches.items():
-        back[(n, c, *pixel)] += value[n, c, row, column]
-    return back
-
-
-def avg_unpool(
-    value: Array, shape: tuple[int, ...], g: Geometry, count_include_pad: bool = True, divisor: int | None = None
-) -> Array:
-    back = np.zeros(shape)
-    for n, c, row, column in outputs(shape, g):
-        pixels = g.pixels(shape, row, column)
-        rows = [r for r in g.window(row) if r < shape[2] + g.padding]  # a window that hangs over is cut at the padding's end
-        columns = [s for s in g.window(column) if s < shape[3] + g.padding]
-        padded = len(rows) * len(columns)
-        for pixel in pixels:
-            back[(n, c, *pixel)] += value[n, c, row, column] / (divisor or (padded if count_include_pad else len(pixels)))
-    return back
-
-
-def lp_unpool(value: Array, x: Array, y: Array, g: Geometry) -> Array:
+@rule(nn.Conv2d)
+def conv_transpose(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     back = np.zeros(x.shape)
-    for n, c, row, column in outputs(x.shape, g):
-        for pixel in g.pixels(x.shape, row, column):
-            if y[n, c, row, column] != 0:
-                back[(n, c, *pixel)] += value[n, c, row, column] * x[(n, c, *pixel)] / y[n, c, row, column]
+    for output, place, filter_value in taps(layer, x.shape):
+        back[place] += filter_value * v[output]
     return back
 
 
-def response_norm(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
-    y = np.zeros(x.shape)
-    for n, c, row, column in np.ndindex(*x.shape):
-        neighbours = range(max(0, c - size // 2), min(x.shape[1], c + (size - 1) // 2 + 1))
-        energy = sum(x[n, j, row, column] ** 2 for j in neighbours)
-        y[n, c, row, column] = x[n, c, row, column] / (k + alpha / size * energy) ** beta
+# --- Pools --------------------------------------------------------------------------------------------------------------------
+
+
+def max_pool(layer: nn.Module, x: Array) -> Array:
+    rows, columns = windows_of(layer, x.shape)
+    y = np.zeros((*x.shape[:2], len(rows), len(columns)))
+    for (n, c, row, column), pixels in under_windows(layer, x.shape):
+        y[n, c, row, column] = max(x[(n, c, *pixel)] for pixel in pixels)
     return y
 
 
-def linear_transpose(value: Array, weight: Array, bias: Array) -> Array:
-    """The reverse (v - b) W of y = W x + b."""
-    back = np.zeros((value.shape[0], weight.shape[1]))
-    for n, i, j in np.ndindex(value.shape[0], *weight.shape):
-        back[n, j] += (value[n, i] - bias[i]) * weight[i, j]
+@rule(nn.MaxPool2d, nn.AdaptiveMaxPool2d)
+def max_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    back = np.zeros(x.shape)
+    for (n, c, row, column), pixels in under_windows(layer, x.shape):
+        best = max(pixels, key=lambda pixel: x[(n, c, *pixel)])  # the first, where several are equal
+        back[(n, c, *best)] += v[n, c, row, column]
+    return back
+
+
+@rule(nn.AvgPool2d)
+def avg_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    assert isinstance(layer, nn.AvgPool2d)
+    back = np.zeros(x.shape)
+    rows, columns = windows_of(layer, x.shape)
+    for (n, c, row, column), pixels in under_windows(layer, x.shape):
+        counted_rows = [r for r in rows[row] if r < x.shape[2] + pair(layer.padding)[0]]  # cut at the padding's end
+        counted_columns = [s for s in columns[column] if s < x.shape[3] + pair(layer.padding)[1]]
+        padded = len(counted_rows) * len(counted_columns)
+        divisor = layer.divisor_override or (padded if layer.count_include_pad else len(pixels))
+        for pixel in pixels:
+            back[(n, c, *pixel)] += v[n, c, row, column] / divisor
+    return back
+
+
+@rule(nn.AdaptiveAvgPool2d)
+def adaptive_avg_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    back = np.zeros(x.shape)
+    for (n, c, row, column), pixels in under_windows(layer, x.shape):
+        for pixel in pixels:
+            back[(n, c, *pixel)] += v[n, c, row, column] / len(pixels)
+    return back
+
+
+@rule(nn.LPPool2d)
+def lp_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    back = np.zeros(x.shape)
+    for (n, c, row, column), pixels in under_windows(layer, x.shape):
+        for pixel in pixels:
+            if y[n, c, row, column] != 0:
+                back[(n, c, *pixel)] += v[n, c, row, column] * x[(n, c, *pixel)] / y[n, c, row, column]
+    return back
+
+
+# --- Place by place -----------------------------------------------------------------------------------------------------------
+
+
+@rule(nn.ReLU)
+def rectify(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    back = np.zeros(x.shape)
+    for place in np.ndindex(*v.shape):
+        back[place] = v[place] if v[place] > 0 else 0
+    return back
+
+
+@rule(nn.LeakyReLU)
+def leaky_rectify(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    assert isinstance(layer, nn.LeakyReLU)
+    back = np.zeros(x.shape)
+    for place in np.ndindex(*v.shape):
+        back[place] = v[place] if v[place] > 0 else layer.negative_slope * v[place]
+    return back
+
+
+@rule(nn.Tanh, nn.Sigmoid, nn.LocalResponseNorm, nn.BatchNorm2d, nn.SyncBatchNorm, nn.Dropout, nn.Dropout2d, nn.Identity)
+def identity(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    return v.copy()
+
+
+def response_norm(layer: nn.Module, x: Array) -> Array:
+    assert isinstance(layer, nn.LocalResponseNorm)
+    y = np.zeros(x.shape)
+    for n, c, row, column in np.ndindex(*x.shape):
+        neighbours = range(max(0, c - layer.size // 2), min(x.shape[1], c + (layer.size - 1) // 2 + 1))
+        energy = sum(x[n, j, row, column] ** 2 for j in neighbours)
+        y[n, c, row, column] = x[n, c, row, column] / (layer.k + layer.alpha / layer.size * energy) ** layer.beta
+    return y
+
+
+# --- Dense --------------------------------------------------------------------------------------------------------------------
+
+
+@rule(nn.Flatten)
+def unflatten(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    back = np.zeros(x.shape)
+    for n in range(len(x)):
+        for index, place in enumerate(np.ndindex(*x.shape[1:])):
+            back[(n, *place)] = v[n, index]
+    return back
+
+
+@rule(nn.Linear)
+def linear_transpose(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    """(v - b) W of y = x W^T + b."""
+    assert isinstance(layer, nn.Linear)
+    weight = layer.weight.detach().numpy()
+    bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().numpy()
+    back = np.zeros(x.shape)
+    for n, i, j in np.ndindex(len(v), *weight.shape):
+        back[n, j] += (v[n, i] - bias[i]) * weight[i, j]
     return back

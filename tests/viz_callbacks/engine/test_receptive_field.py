@@ -1,5 +1,7 @@
 """Receptive fields from geometry against autograd, and projections inside them against projections of the whole."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ from viz_callbacks.methods.deconvolution import deconvolution
 from viz_callbacks.methods.unit_projection import Units, project_units, strongest_units
 
 
-def single_start(units: Units, number: int) -> object:
+def single_start(units: Units, number: int) -> Callable[[Tensor], Tensor]:
     """The start for ``deconvolution``: all of the layer's activations 0 but one."""
 
     def select(maps: Tensor) -> Tensor:

@@ -1,172 +1,33 @@
 """Networks that are not nn.Sequential: the same walk as for the same layers in a row, or an error that names the remedy."""
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
-from captum.attr import NeuronDeconvolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning import LightningModule
 from torch import Tensor, nn
 
-from viz_callbacks.callbacks import DeconvolutionPictures, DeNetPictures, Probes
+from tests.viz_callbacks.engine.networks import Does, Stem
 from viz_callbacks.engine.backward import BACKWARD_RULES, UnknownLayerError, backproject
-from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps
 from viz_callbacks.engine.forward import named_layers, record
-from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.tracing import UntraceableError, trace_layers
-from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
-from viz_callbacks.methods.denet import denet
-from viz_callbacks.methods.top_activations import project_top_activations
-from viz_callbacks.metrics.top_activations import TopActivationHooks
-
-
-class Does(nn.Module):
-    """Named parts, and a forward given as a function of these and the value."""
-
-    def __init__(self, run: Callable[["Does", Tensor], Tensor], **parts: nn.Module) -> None:
-        super().__init__()
-        self.run = run
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(self, x)
-
-
-# --- Other people's networks --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", params=["alexnet", "vgg11"])
-def torchvisions(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
-    """A network of torchvision's with all its in-place rectifiers, in training, and images as small as it takes."""
-    torch.manual_seed(0)
-    network = getattr(torchvision.models, request.param)(weights=None)
-    size = {"alexnet": 79, "vgg11": 33}[request.param]
-    return network.train(), torch.randn(2, 3, size, size)
-
-
-def in_a_row(network: nn.Module) -> nn.Sequential:
-    """The same layers, put together by hand."""
-    return nn.Sequential(*network.features, network.avgpool, nn.Flatten(), *network.classifier)
-
-
-def test_torchvisions_networks_are_recorded_as_they_are(torchvisions: tuple[nn.Module, Tensor]) -> None:
-    network, images = torchvisions
-    modes = [module.training for module in network.modules()]
-    random_state = torch.get_rng_state()
-    traces = record(network, images)
-    assert torch.equal(torch.get_rng_state(), random_state)
-    assert [module.training for module in network.modules()] == modes
-    assert [trace.name for trace in traces[:2]] == ["features.0", "features.1"]
-    assert [trace.name for trace in traces if "." not in trace.name] == ["avgpool", "flatten"]
-    assert traces[-1].name == "classifier.6"
-    with torch.no_grad():
-        expected = network.eval()(images)
-    network.train()
-    assert torch.equal(traces[-1].output, expected)
-
-
-def test_layers_are_the_networks_own(torchvisions: tuple[nn.Module, Tensor]) -> None:
-    network, _ = torchvisions
-    for (name, layer), own in zip(named_layers(network), in_a_row(network), strict=True):
-        assert layer is own or (name == "flatten" and isinstance(layer, nn.Flatten))
-        assert name == "flatten" or network.get_submodule(name) is own
-
-
-@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not", "ignore:Setting backward hooks")
-def test_deconvolution_of_every_convolution_layer_equals_captum(torchvisions: tuple[nn.Module, Tensor]) -> None:
-    network, images = torchvisions
-    features = copy.deepcopy(network.features).eval()
-    for layer in features:
-        if isinstance(layer, nn.ReLU):
-            layer.inplace = False  # Captum's hooks don't bear it
-    traces = record(network, images[:1])
-    layers = convolution_layers(network)
-    assert len(layers) == sum(isinstance(layer, nn.Conv2d) for layer in features) > 4
-    for layer in layers:
-        maps = feature_maps(traces, layer)
-        k = int(maps[0].amax((1, 2)).argmax())
-        value, place = maps[0, k].flatten().max(0)
-        neuron = (k, int(place) // maps.shape[3], int(place) % maps.shape[3])
-        captum = NeuronDeconvolution(features, features[int(layer.removeprefix("features.")) + 1])
-        expected = (captum.attribute(images[:1], neuron) * value).detach()
-        found = deconvolution(traces, layer, partial(strongest_activation, k=k))
-        assert expected.abs().max() > 0
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
-
-
-def test_denet_is_that_of_the_same_layers_in_a_row(torchvisions: tuple[nn.Module, Tensor]) -> None:
-    network, images = torchvisions
-    classes = torch.tensor([3, 999])
-    found = denet(record(network, images), classes)
-    assert found.abs().amax((1, 2, 3)).min() > 0
-    assert torch.equal(found, denet(record(in_a_row(network), images), classes))
-
-
-class Stem(nn.Module):
-    """A small network in the usual style: layers as attributes, one rectifier for all, flattened by a function."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(3, 4, 5, 2), nn.Conv2d(4, 6, 3)
-        self.relu, self.pool = nn.ReLU(inplace=True), nn.MaxPool2d(2)
-        self.dropout, self.fc1, self.fc2 = nn.Dropout(), nn.Linear(96, 16), nn.Linear(16, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.pool(self.relu(self.conv1(x)))
-        x = self.pool(self.relu(self.conv2(x)))
-        x = self.dropout(x.view(x.size(0), -1))
-        return self.fc2(self.relu(self.fc1(x)))
-
-
-class Learner(LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = Stem()
-
-
-def test_callbacks_look_at_it(tmp_path: Path) -> None:
-    learner, images = Learner(), torch.randn(2, 3, 43, 43)
-    pictures = torch.zeros(2, 3, 43, 43, dtype=torch.uint8)
-    probes = Probes(["a.jpg", "b.jpg"], images, pictures, torch.tensor([0, 4]), list("abcde"), ["", ""])
-    made = list(DeconvolutionPictures(tmp_path, probes).make_pictures(learner.network, 1))
-    assert [picture.place for picture in made] == ["a/conv1", "b/conv1", "a/conv2", "b/conv2"]
-    assert [picture.place for picture in DeNetPictures(tmp_path, probes).make_pictures(learner.network, 1)] == ["a", "b"]
-
-
-def test_the_strongest_images_are_found_while_it_evaluates() -> None:
-    network, images = Stem().eval(), torch.randn(6, 3, 43, 43)
-    with TopActivationHooks(network, ["conv2"], keep=2) as hooks, torch.no_grad():
-        hooks.set_batch_indices(torch.arange(6))
-        network(images)
-    found = hooks.metrics["conv2"].compute()
-    maps = feature_maps(record(network, images), "conv2")
-    values, order = maps.amax((2, 3)).sort(dim=0, descending=True, stable=True)
-    torch.testing.assert_close(found["values"], values[:2].T)
-    assert torch.equal(found["images"], order[:2].T)
-    (picture,) = project_top_activations(network, "conv2", [0], found, lambda numbers: images[list(numbers)])
-    assert picture.images == found["images"][0].tolist()
-
+from viz_callbacks.methods.deconvolution import deconvolution
 
 # --- The same walk ------------------------------------------------------------------------------------------------------------
 
 
 def layers_in_a_row() -> st.SearchStrategy[list[nn.Module]]:
     """Layers for (N, 4, H, W) that leave the channels and at least one row and column of 16."""
-    shape_keeping = st.sampled_from(
-        [lambda: nn.Conv2d(4, 4, 3, padding=1, groups=2), lambda: nn.ReLU(inplace=True), nn.Tanh, partial(nn.Dropout, 0.9),
-         partial(nn.LocalResponseNorm, 3), partial(nn.BatchNorm2d, 4), nn.Identity, partial(nn.MaxPool2d, 3, 1, 1)]
-    )  # fmt: skip
+    keep_shape: list[Callable[[], nn.Module]] = [
+        partial(nn.Conv2d, 4, 4, 3, padding=1, groups=2), partial(nn.ReLU, inplace=True), nn.Tanh, partial(nn.Dropout, 0.9),
+        partial(nn.LocalResponseNorm, 3), partial(nn.BatchNorm2d, 4), nn.Identity, partial(nn.MaxPool2d, 3, 1, 1),
+    ]  # fmt: skip
     pools = st.sampled_from([partial(nn.MaxPool2d, 3, 2, 1), partial(nn.AvgPool2d, 2), partial(nn.AdaptiveAvgPool2d, 2)])
-    made = st.lists(shape_keeping, min_size=1, max_size=9).map(lambda makers: [make() for make in makers])
+    made = st.lists(st.sampled_from(keep_shape), min_size=1, max_size=9).map(lambda makers: [make() for make in makers])
     return st.builds(lambda layers, pool: [*layers, pool()], made, pools)
 
 
@@ -178,7 +39,7 @@ def grouped(layers: Sequence[nn.Module], cuts: Iterator[int]) -> nn.Module:
         own, rest = rest[:length], rest[length:]
         groups.append(own[0] if len(own) == 1 else grouped(own, cuts) if len(own) < len(layers) else nn.Sequential(*own))
 
-    def one_after_the_other(self: Does, x: Tensor) -> Tensor:
+    def one_after_the_other(self: Does, x: Tensor) -> object:
         for group in self.groups:
             x = group(x)
         return x
@@ -216,7 +77,7 @@ FLATTENED: list[Callable[[Tensor], Tensor]] = [
 
 @pytest.mark.parametrize("flattened", FLATTENED)
 def test_flattening_by_a_function_becomes_a_layer(flattened: Callable[[Tensor], Tensor]) -> None:
-    def run(self: Does, x: Tensor) -> Tensor:
+    def run(self: Does, x: Tensor) -> object:
         return self.dense(flattened(self.pool(x)))
 
     network, x = Does(run, pool=nn.AvgPool2d(2), dense=nn.Linear(12, 2)), torch.randn(5, 3, 4, 4)
@@ -227,7 +88,7 @@ def test_flattening_by_a_function_becomes_a_layer(flattened: Callable[[Tensor], 
 
 
 def test_the_batch_size_may_be_that_of_any_value() -> None:
-    def run(self: Does, x: Tensor) -> Tensor:
+    def run(self: Does, x: Tensor) -> object:
         images, channels, _, _ = x.shape
         torch._assert(channels * 1 == 3, "three channels")
         return self.pool(x).view(images, -1)
@@ -258,7 +119,7 @@ def test_a_part_used_twice_comes_twice_under_names_of_its_own() -> None:
     names = ["conv1", "relu", "pool", "conv2", "relu_1", "pool_1", "flatten", "dropout", "fc1", "relu_2", "fc2"]
     assert [trace.name for trace in traces] == names
 
-    def run(self: Does, x: Tensor) -> Tensor:
+    def run(self: Does, x: Tensor) -> object:
         return self.flatten(torch.flatten(self.relu_1(self.relu(self.relu(x))), 1))
 
     network = Does(run, relu=nn.ReLU(), relu_1=nn.Tanh(), flatten=nn.Identity())
@@ -267,7 +128,7 @@ def test_a_part_used_twice_comes_twice_under_names_of_its_own() -> None:
 
 
 def test_the_forward_is_that_of_evaluation_whatever_the_mode() -> None:
-    def run(self: Does, x: Tensor) -> Tensor:
+    def run(self: Does, x: Tensor) -> object:
         if self.training:
             x = x + torch.randn(3)
         torch.rand(1)  # a forward may draw what nobody needs
@@ -285,7 +146,7 @@ class WithOptions(nn.Module):
         super().__init__()
         self.tanh = nn.Tanh()
 
-    def forward(self, x: Tensor, twice: bool = False, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, twice: bool = False, mask: Tensor | None = None) -> object:
         x = self.tanh(x if mask is None else x * mask)
         return self.tanh(x) if twice else x
 
@@ -297,32 +158,14 @@ def test_further_arguments_keep_their_defaults() -> None:
 # --- A layer of one's own -----------------------------------------------------------------------------------------------------
 
 
-def test_a_layer_of_torchs_is_registered_in_five_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of the README."""
-
-    def crop(trace: LayerTrace, value: Tensor) -> Tensor:
-        left, _, top, _ = trace.layer.padding
-        height, width = trace.input.shape[2:]
-        return value[:, :, top : top + height, left : left + width]
-
-    network = nn.Sequential(nn.ZeroPad2d((1, 2, 3, 4)), nn.Conv2d(3, 2, 3))
-    images = torch.randn(2, 3, 6, 5, requires_grad=True)
-    traces = record(network, images)
-    value = torch.randn_like(traces[-1].output)
-    with pytest.raises(UnknownLayerError, match=r"'0', a ZeroPad2d. Add one: BACKWARD_RULES\[ZeroPad2d\]"):
-        backproject(traces, value)
-    monkeypatch.setitem(BACKWARD_RULES, nn.ZeroPad2d, crop)
-    torch.testing.assert_close(backproject(traces, value), torch.autograd.grad(network(images), images, value)[0])
-
-
 class Halves(nn.Module):
-    """A chain that could be opened up."""
+    """A list of layers that could be opened up."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.AvgPool2d(2), nn.ReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> object:
         return self.second(self.first(x))
 
 
@@ -343,21 +186,21 @@ def test_a_registered_type_stays_one_layer(monkeypatch: pytest.MonkeyPatch) -> N
 # --- Errors -------------------------------------------------------------------------------------------------------------------
 
 
-def added(self: Does, x: Tensor) -> Tensor:
+def added(self: Does, x: Tensor) -> object:
     return x + self.conv(x)
 
 
-def joined(self: Does, x: Tensor) -> Tensor:
+def joined(self: Does, x: Tensor) -> object:
     x = self.conv(x)
     return torch.cat([x, self.relu(x)], 1)
 
 
-def projected(self: Does, x: Tensor) -> Tensor:
+def projected(self: Does, x: Tensor) -> object:
     x = self.conv(x)
     return self.conv(x) + self.pool(x)
 
 
-def depends(self: Does, x: Tensor) -> Tensor:
+def depends(self: Does, x: Tensor) -> object:
     return self.conv(x) if x.sum() > 0 else x
 
 
@@ -389,17 +232,19 @@ ERRORS: list[tuple[Callable[[Does, Tensor], object], str]] = [
 
 
 def refused(run: Callable[[Does, Tensor], object]) -> Does:
-    return Does(run, conv=nn.Conv2d(3, 3, 1), relu=nn.ReLU(), pool=nn.AvgPool2d(1))  # type: ignore[arg-type]  # any forward
+    return Does(run, conv=nn.Conv2d(3, 3, 1), relu=nn.ReLU(), pool=nn.AvgPool2d(1))
 
 
 @pytest.mark.parametrize(("run", "message"), ERRORS)
-def test_what_is_no_chain_is_named_with_the_remedy(run: Callable[[Does, Tensor], object], message: str) -> None:
+def test_what_is_no_list_of_layers_is_named_with_the_remedy(run: Callable[[Does, Tensor], object], message: str) -> None:
     with pytest.raises(TypeError, match=f"^The forward of a Does {message}"):
         record(refused(run), torch.randn(1, 3, 4, 4))
 
 
 @pytest.mark.parametrize(("run", "message"), [ERRORS[0], *((run, m) for run, m in ERRORS if run in (added, joined, projected))])
-def test_a_part_that_is_no_chain_is_one_layer_that_cannot_be_walked_back(run, message) -> None:
+def test_a_part_that_is_no_list_of_layers_is_one_layer_that_cannot_be_walked_back(
+    run: Callable[[Does, Tensor], object], message: str
+) -> None:
     block = refused(run).train()
     network, images = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.ReLU(), block)), torch.randn(1, 3, 4, 4)
     traces = record(network, images)
@@ -414,17 +259,6 @@ def test_a_part_that_is_no_chain_is_one_layer_that_cannot_be_walked_back(run, me
         ValueError, match=rf"no convolution layer '1.1.conv'; the network has 0. The forward of a Does {message}"
     ):
         deconvolution(traces, "1.1.conv")
-
-
-def test_of_a_residual_network_the_stem_is_layers_and_each_block_is_one() -> None:
-    network, images = torchvision.models.resnet18(weights=None, num_classes=3), torch.randn(1, 3, 40, 40)
-    traces = record(network, images)
-    names = [f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2)]
-    assert [trace.name for trace in traces] == ["conv1", "bn1", "relu", "maxpool", *names, "avgpool", "flatten", "fc"]
-    assert torch.equal(traces[-1].output, network.eval()(images))
-    assert deconvolution(traces, "conv1").abs().max() > 0
-    with pytest.raises(UnknownLayerError, match=r"'layer4.1', a BasicBlock.*its input goes into operator.add too"):
-        denet(traces, torch.tensor([1]))
 
 
 def test_a_layer_without_parts_is_not_told_to_become_one() -> None:

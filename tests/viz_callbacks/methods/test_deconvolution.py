@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -79,7 +80,9 @@ def by_autograd(network: nn.Sequential, images: Tensor, layer: int, start: Tenso
 
 @pytest.mark.parametrize("layer", CONVOLUTIONS)
 @pytest.mark.parametrize("select", [whole_layer, partial(one_map, k=3), partial(strongest_activation, k=2)])
-def test_every_start_equals_autograd_with_other_rectifiers(network, images, layer, select) -> None:
+def test_every_start_equals_autograd_with_other_rectifiers(
+    network: nn.Sequential, images: Tensor, layer: str, select: Callable[[Tensor], Tensor]
+) -> None:
     traces = record(network, images)
     projection = deconvolution(traces, layer, select)
     assert projection.shape == images.shape
@@ -94,7 +97,8 @@ def receptive_field(network: nn.Sequential, layer: int, place: int) -> tuple[int
     for module in reversed(network[: layer + 1]):
         if isinstance(module, nn.Conv2d | nn.MaxPool2d):
             kernel, stride, padding = (
-                value[0] if isinstance(value, tuple) else value for value in (module.kernel_size, module.stride, module.padding)
+                value[0] if isinstance(value, tuple) else int(value)
+                for value in (module.kernel_size, module.stride, module.padding)
             )
             first, last = first * stride - padding, last * stride - padding + kernel - 1
     return first, last
@@ -108,7 +112,7 @@ def test_an_activation_projects_into_its_receptive_field_alone(network: nn.Seque
     for row, column in [(0, 0), (maps.shape[2] // 2, maps.shape[3] // 3), (maps.shape[2] - 1, maps.shape[3] - 1)]:
         start = torch.zeros_like(maps)
         start[:, :, row, column] = 1.0
-        projection = deconvolution(traces, layer, lambda maps, start=start: start)
+        projection = backproject(trace_up_to(traces, layer), start)
         (top, bottom), (left, right) = (receptive_field(network, int(layer), place) for place in (row, column))
         inside = torch.zeros_like(projection)
         inside[:, :, max(top, 0) : bottom + 1, max(left, 0) : right + 1] = 1
@@ -225,14 +229,14 @@ def test_the_strongest_of_negative_activations_is_still_the_largest() -> None:
 
 
 @pytest.mark.parametrize("start", [one_map, strongest_activation])
-def test_a_map_that_does_not_exist_is_refused(start) -> None:
+def test_a_map_that_does_not_exist_is_refused(start: Callable[[Tensor, int], Tensor]) -> None:
     with pytest.raises(IndexError, match="9"):
         start(torch.rand(1, 4, 2, 2), 9)
 
 
 def test_starts_and_projections_work_in_inference_mode(network: nn.Sequential, images: Tensor) -> None:
     traces = record(network, images)
-    starts = [whole_layer, partial(one_map, k=1), partial(strongest_activation, k=1)]
+    starts: list[Callable[[Tensor], Tensor]] = [whole_layer, partial(one_map, k=1), partial(strongest_activation, k=1)]
     expected = [deconvolution(traces, "6", select) for select in starts]
     with torch.inference_mode():
         traces = record(network, images)

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from tests.viz_callbacks.engine import plain
-from tests.viz_callbacks.engine.plain import Geometry
 from viz_callbacks.engine.backward import backproject
 from viz_callbacks.engine.forward import record
 from viz_callbacks.methods.denet import denet, denet_of_classes, one_hot, project_vector
@@ -39,38 +38,40 @@ def small_network() -> nn.Sequential:
 
 
 def plain_denet(
-    network: nn.Sequential, images: np.ndarray, classes: list[int], rectify_dense: bool = True, subtract_bias: bool = True
-) -> np.ndarray:
+    network: nn.Sequential, images: plain.Array, classes: list[int], rectify_dense: bool = True, subtract_bias: bool = True
+) -> plain.Array:
     """DeNet of that very network, layer by layer in NumPy."""
-    conv1, conv2, fc1, fc2 = (
-        (layer.weight.detach().numpy(), layer.bias.detach().numpy())
-        for layer in network
-        if isinstance(layer, nn.Conv2d | nn.Linear)
-    )
-    first, second, pool = Geometry(5, 2), Geometry(3, 1, padding=1), Geometry(3, 2)
+    conv1, _, norm, pool1, conv2, _, pool2, flatten, _, fc1, _, fc2 = network
+    rectified1 = np.maximum(plain.convolution(conv1, images), 0)
+    normed = plain.response_norm(norm, rectified1)
+    pooled1 = plain.max_pool(pool1, normed)
+    rectified2 = np.maximum(plain.convolution(conv2, pooled1), 0)
+    pooled2 = plain.max_pool(pool2, rectified2)
+    flat, hidden, unused = pooled2.reshape(len(images), -1), np.zeros((len(images), 7)), np.empty(0)
 
-    rectified1 = np.maximum(plain.convolution(images, *conv1, first), 0)
-    normed = plain.response_norm(rectified1, size=3, alpha=0.5, beta=0.75, k=2.0)
-    pooled1, switches1 = plain.max_pool(normed, pool)
-    rectified2 = np.maximum(plain.convolution(pooled1, *conv2, second), 0)
-    pooled2, switches2 = plain.max_pool(rectified2, pool)
-
-    value = np.zeros((len(images), 4))
+    value: plain.Array = np.zeros((len(images), 4))
     for image, number in enumerate(classes):
         value[image, number] = 1
     if not subtract_bias:
-        fc1, fc2 = (fc1[0], 0 * fc1[1]), (fc2[0], 0 * fc2[1])
-    value = plain.linear_transpose(value, *fc2)
+        fc1, fc2 = without_bias(fc1), without_bias(fc2)
+    value = plain.linear_transpose(fc2, hidden, unused, value)
     if rectify_dense:
         value = np.maximum(value, 0)
-    value = plain.linear_transpose(value, *fc1)
-    value = value.reshape(pooled2.shape)
-    value = plain.max_unpool(value, rectified2.shape, switches2)
+    value = plain.linear_transpose(fc1, flat, unused, value)
+    value = plain.unflatten(flatten, pooled2, unused, value)
+    value = plain.max_unpool(pool2, rectified2, pooled2, value)
     value = np.maximum(value, 0)
-    value = plain.conv_transpose(value, pooled1.shape, conv2[0], second)
-    value = plain.max_unpool(value, normed.shape, switches1)
+    value = plain.conv_transpose(conv2, pooled1, unused, value)
+    value = plain.max_unpool(pool1, normed, pooled1, value)
     value = np.maximum(value, 0)
-    return plain.conv_transpose(value, images.shape, conv1[0], first)
+    return plain.conv_transpose(conv1, images, unused, value)
+
+
+def without_bias(layer: nn.Module) -> nn.Linear:
+    assert isinstance(layer, nn.Linear)
+    other = nn.Linear(layer.in_features, layer.out_features, bias=False)
+    other.weight = layer.weight
+    return other
 
 
 @pytest.fixture
@@ -116,11 +117,11 @@ def test_a_vector_that_is_one_hot_is_a_class(network: nn.Sequential, images: Ten
 
 
 def test_it_is_not_homogeneous_where_dense_layers_have_biases(network: nn.Sequential, images: Tensor) -> None:
-    def ratio() -> Tensor:
+    def ratio() -> float:
         traces = record(network, images)
         start = one_hot(traces[-1].output, torch.tensor([0, 1, 2, 3]))
         once, twice = backproject(traces, start), backproject(traces, 2 * start)
-        return (twice - 2 * once).norm() / once.norm()
+        return float((twice - 2 * once).norm() / once.norm())
 
     assert ratio() > 0.1
     for layer in network:

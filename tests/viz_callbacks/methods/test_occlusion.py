@@ -15,6 +15,7 @@ def counting_network() -> nn.Sequential:
     conv, dense = nn.Conv2d(1, 2, 1), nn.Linear(2, 2)
     with torch.no_grad():
         conv.weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+        assert conv.bias is not None
         conv.bias.zero_()
         dense.weight.copy_(torch.tensor([[1.0, 0], [0, 0]]))
         dense.bias.copy_(torch.tensor([0.0, 10]))
@@ -32,7 +33,8 @@ def test_the_square_takes_away_what_it_covers(batch: int) -> None:
     assert found.lefts == [0, 2, 4, 6, 8, 9]
     assert found.map_index == 0
     assert found.unoccluded.probability == pytest.approx(1 / (1 + math.exp(-2)))
-    assert (found.unoccluded.predicted, found.unoccluded.activation) == (0, pytest.approx(12))
+    assert found.unoccluded.predicted == 0
+    assert found.unoccluded.activation == pytest.approx(12)
     for row, top in enumerate(found.tops):
         for column, left in enumerate(found.lefts):
             covered = max(0, min(top + 3, 4) - max(top, 2)) * max(0, min(left + 3, 8) - max(left, 5))
@@ -88,4 +90,4 @@ def test_unknown_words_are_refused() -> None:
     with pytest.raises(ValueError, match="There is no layer 'conv9'"):
         invariance(network, images, targets, ["conv9"], "scale", [1.0])
     with pytest.raises(ValueError, match="no transformation 'shear'"):
-        transform(images, "shear", 1)
+        transform(images, "shear", 1)  # type: ignore[arg-type]  # that is the point

@@ -94,8 +94,9 @@ def test_a_map_with_fewer_images_shows_what_there_is() -> None:
 
 
 def test_a_batch_norm_before_the_activation_is_watched_at_its_output() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2)).eval()
-    nn.init.normal_(network[1].weight)
+    norm = nn.BatchNorm2d(4)
+    nn.init.normal_(norm.weight)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(inplace=True), nn.MaxPool2d(2)).eval()
     images = torch.randn(5, 3, 12, 12)
     with TopActivationHooks(network, ["0"]) as hooks, torch.no_grad():
         hooks.set_batch_indices(torch.arange(5))

@@ -1,13 +1,11 @@
 """The numbers of a network's projections: each is its measure, applied to the picture that its name says."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from lightning import Trainer
 from torch import Tensor, nn
 
@@ -21,7 +19,7 @@ from viz_callbacks.methods.deconvolution import deconvolution
 from viz_callbacks.methods.denet import denet
 from viz_callbacks.methods.gradient import gradient
 from viz_callbacks.metrics.localisation import EnergyPointingGame
-from viz_callbacks.metrics.projection_metrics import ProjectionMetrics
+from viz_callbacks.metrics.projection_metrics import DeNet, ProjectionMetrics
 from viz_callbacks.metrics.similarity import CosineDistance, EdgeCorrelation, PairwiseCosine
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -33,10 +31,13 @@ def batch(shapes: ImageDataModule) -> Batch:
     return shapes.normalise(shapes.images(indices)), torch.from_numpy(shapes.targets[indices]), shapes.masks(indices)
 
 
-def measured(network: nn.Sequential, batch: Batch, size: int = 8, **more: Any) -> dict[str, float]:
-    metrics = ProjectionMetrics(network, curve_steps=3, **more)
+def measured(
+    network: nn.Sequential, batch: Batch, size: int = 8, denet_variants: Mapping[str, DeNet] | None = None
+) -> dict[str, float]:
+    metrics = ProjectionMetrics(network, curve_steps=3, denet_variants=denet_variants)
     with torch.inference_mode():
-        for images, targets, masks in zip(*(each.split(size) for each in batch), strict=True):
+        for start in range(0, len(batch[0]), size):
+            images, targets, masks = (each[start : start + size] for each in batch)
             traces = record(network, images)
             projections = metrics.project(traces, targets)
             metrics.update(projections, images, masks)
@@ -99,12 +100,12 @@ def test_the_gradient_is_that_of_autograd_also_in_inference_mode(batch: Batch) -
     network = small_network()
     images, targets, _ = batch
     pixels = images.clone().requires_grad_()
-    F.nll_loss(network.eval()(pixels), targets, reduction="sum").neg().backward()
-    network.zero_grad()
+    logits = network.eval()(pixels)
+    (expected,) = torch.autograd.grad(logits[torch.arange(len(images)), targets].sum(), pixels)
     network.train()
     with torch.inference_mode():
         found = gradient(network, images.clone(), targets.clone())
-    torch.testing.assert_close(found, pixels.grad)
+    torch.testing.assert_close(found, expected)
     assert network.training
     assert all(weights.grad is None for weights in network.parameters())
 
