@@ -33,7 +33,7 @@ def test_all_pictures_of_each_run_and_the_runs_side_by_side(
     for run in ("one", "two"):
         folder = tmp_path / "out" / run
         kinds = {file.relative_to(folder).parts[0] for file in folder.rglob("epoch-007.jpg")}
-        assert kinds == set(side_by_side.KINDS)
+        assert kinds == {kind.name for kind in side_by_side.KINDS}
     classes, both = (Image.open(tmp_path / "out" / name) for name in ("one/classes.jpg", "categories.jpg"))
     side = shapes.image_size
     assert classes.width >= 7 * side, "the image and DeNet of three classes, with and without biases"
