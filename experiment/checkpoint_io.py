@@ -15,6 +15,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from configs.files import atomic_write
 from lightning_modules.checkpoints import read_checkpoint
 
+RENAMED_CALLBACKS = {"RunRecord": "CSVRecorder", "LogNumbers": "ProjectionMetricsLogger", "strongest": "top_activations"}
+"""Callbacks by the names that they once had: checkpoints of that time hold their states under them."""
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints by ``atomic_write`` and reads tensors and plain values only."""
@@ -40,7 +43,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Never runs code from the file: ``weights_only`` and ``map_location``, which Lightning passes, have no say.
         """
-        return read_checkpoint(Path(path))
+        checkpoint = read_checkpoint(Path(path))
+        if "callbacks" in checkpoint:
+            states = checkpoint["callbacks"].items()
+            checkpoint["callbacks"] = {RENAMED_CALLBACKS.get(name, name): state for name, state in states}
+        return checkpoint
 
 
 def checkpoint_callbacks(folder: Path, has_validation: bool) -> list[Callback]:

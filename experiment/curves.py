@@ -5,7 +5,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from configs.files import atomic_write
-
 from viz_callbacks.drawing import palette
 
 COLOURS = {"train": palette.BLUE, "val": palette.GREY, "test": palette.VERMILLION}

@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs import VizSettings
+from datamodules.datamodule import ImageDataModule
 from experiment.checkpoint_io import AtomicCheckpointIO
+from experiment.csv_recorder import CSVRecorder
+from experiment.visualization import build_probes, visualization_callbacks
 from lightning_modules.checkpoints import read_checkpoint
 
 WRITER = """
@@ -47,7 +51,7 @@ def test_a_kill_while_saving_leaves_the_earlier_checkpoint_whole(moment: str, tm
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert read_checkpoint(target)["epoch"] == 1
     AtomicCheckpointIO().save_checkpoint({"epoch": 3}, target)
-    assert os.listdir(tmp_path) == ["last.ckpt"], "the half-written file is taken over by the next save"
+    assert os.listdir(tmp_path) == ["last.ckpt"], "the next save replaces the half-written file"
     assert read_checkpoint(target) == {"epoch": 3}
 
 
@@ -100,3 +104,15 @@ def test_ctrl_c_in_the_middle_of_saving_is_still_ctrl_c_and_leaves_the_last_chec
         signal.signal(signal.SIGINT, before)
     assert torch.equal(read_checkpoint(tmp_path / "last.ckpt")["weights"], torch.ones(3))
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_states_of_callbacks_that_were_renamed_are_found(tmp_path: Path, shapes: ImageDataModule) -> None:
+    states = {"RunRecord": 1, "LogNumbers": 2, "strongest": 3, "denet": 4}
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1, "callbacks": states}, tmp_path / "last.ckpt")
+    loaded = AtomicCheckpointIO().load_checkpoint(tmp_path / "last.ckpt")
+    assert loaded == {
+        "epoch": 1,
+        "callbacks": {"CSVRecorder": 1, "ProjectionMetricsLogger": 2, "top_activations": 3, "denet": 4},
+    }
+    pictures = visualization_callbacks(VizSettings(), shapes, build_probes(shapes, []), tmp_path, 3)
+    assert set(loaded["callbacks"]) <= {each.state_key for each in (CSVRecorder(tmp_path, "t"), *pictures)}
