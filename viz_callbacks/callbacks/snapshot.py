@@ -22,8 +22,16 @@ from viz_callbacks.methods.gradient import gradient
 class ProbeSnapshot:
     """A forward pass of some images through a network, and projections of it; valid until the network's weights change.
 
+    >>> import torch
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16 * 16, 10))
+    >>> snapshot = ProbeSnapshot(network, torch.randn(2, 3, 20, 20), targets=torch.tensor([7, 1]))
+    >>> {name: tuple(projection.shape) for name, projection in snapshot.projections().items()}
+    {'0': (2, 3, 20, 20), 'denet': (2, 3, 20, 20), 'gradient': (2, 3, 20, 20)}
+    >>> snapshot.deconvolution("0") is snapshot.projections()["0"]
+    True
+
     Args:
-        network: that which ``record`` takes.
+        network: as for ``record``.
         images: (P, C, H, W) as the network takes them, on any device.
         targets: their true classes, (P,) of int64.
     """

@@ -41,6 +41,9 @@ def robust_range(values: Tensor) -> float:
     """Return the 99.5th percentile of the absolute values of a tensor of any shape; NaN when one isn't finite.
 
     Where that percentile is 0, the largest absolute value takes its place: a single one is still worth a picture.
+
+    >>> robust_range(torch.tensor([0.0, -7.0, 3.0]))
+    7.0
     """
     magnitudes = values.detach().float().abs().flatten()
     if not bool(torch.isfinite(magnitudes).all()):
@@ -54,6 +57,9 @@ def grey_levels(values: Tensor, range_: float) -> Pixels:
     """Return values of any shape as bytes: 0 at 127.5, plus and minus ``range_`` at 255 and 0.
 
     All are grey when the range is 0 or NaN.
+
+    >>> grey_levels(torch.tensor([-9.0, -2.0, 0.0, 1.0, 2.0]), range_=2.0).tolist()
+    [0, 0, 128, 191, 255]
     """
     if not range_ > 0:
         return np.full(tuple(values.shape), ZERO, dtype=np.uint8)
@@ -123,7 +129,11 @@ def colour_grid(tiles: Pixels, columns: int, gap: int, fill: int) -> Pixels:
 
 
 def map_sprite(maps: Tensor, range_: float, columns: int = MAP_COLUMNS) -> Pixels:
-    """Lay maps (K, h, w) out at native size, side by side without gaps: (rows * h, columns * w); empty places are grey."""
+    """Lay maps (K, h, w) out at native size, side by side without gaps: (rows * h, columns * w); empty places are grey.
+
+    >>> map_sprite(torch.rand(96, 13, 13), range_=1.0).shape
+    (130, 130)
+    """
     return grey_grid(grey_levels(maps, range_), columns, gap=0, fill=ZERO)
 
 

@@ -31,7 +31,12 @@ Cell = tuple[Pixels, str, str]
 
 
 def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]], below: Image.Image | None = None) -> Image.Image:
-    """Lay named pictures (H, W, 3) of one size out in a row, under the lines of a heading; ``below`` may follow them."""
+    """Lay named pictures (H, W, 3) of one size out in a row, under the lines of a heading; ``below`` may follow them.
+
+    >>> grey = np.full((64, 64, 3), 128, np.uint8)
+    >>> row_sheet(["Nothing yet"], [("image", grey), ("projection", grey)]).size
+    (160, 134)
+    """
     return add_heading(lines, stack_vertically([labelled_row(tiles), *([below] if below else [])]))
 
 
