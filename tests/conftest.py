@@ -16,10 +16,13 @@ from tests.small_network import small_network
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What reads the real Caltech-101 is slow: it has to be unpacked and decoded first."""
+    """What reads the real Caltech-101 is slow, as it has to be unpacked and decoded first; what is slow may take 15 minutes."""
     for item in items:
         if "real_settings" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_data)
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ SMALL = {
     "optim.warmup_epochs": 0,
 }  # fmt: skip
 FOR_EVER = 200  # epochs
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
