@@ -1,4 +1,4 @@
-"""What can be told of an image's class without looking at what it shows: the floor that every accuracy stands on.
+"""What can be told of an image's class without looking at what it shows: the baseline of every accuracy.
 
 The photographs of one class often come from one place, so their size, whether they are grey and the colours of their corners
 give the class away. The nearest neighbour in these few numbers is the least that a network must beat.
@@ -15,7 +15,7 @@ CORNERS = ((0, 0), (0, -1), (-1, 0), (-1, -1))
 
 
 def no_content_features(images: Images, sizes: Indices) -> NDArray[np.float32]:
-    """(N, 15): width, height, greyness and the colours of the four corners, each divided by its standard deviation.
+    """Return (N, 15): width, height, greyness and the colours of the four corners, each divided by its standard deviation.
 
     ``sizes`` (N, 2) are the files' widths and heights in pixels, before they were made square. Greyness is 1 where red, green
     and blue are equal everywhere, else 0.
@@ -31,7 +31,16 @@ def no_content_features(images: Images, sizes: Indices) -> NDArray[np.float32]:
 
 
 def no_content_floor(features: NDArray[np.float32], targets: Indices, split: Split) -> dict[str, float]:
-    """``accuracy`` (top-1) and ``mean_per_class``, from 0 to 1, of the nearest training image's class on the test part."""
+    """Return how well the nearest training image's class predicts the test part.
+
+    Args:
+        features: (N, 15) of all images, as ``no_content_features`` gives them.
+        targets: (N,) their classes.
+        split: the validation part counts as training here.
+
+    Returns:
+        ``accuracy`` (top-1) and ``mean_per_class``, as shares from 0 to 1.
+    """
     known = np.concatenate([split.train, split.val])
     distances = torch.cdist(torch.from_numpy(features[split.test]), torch.from_numpy(features[known]))
     hits = targets[known][distances.argmin(1).numpy()] == targets[split.test]

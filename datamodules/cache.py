@@ -22,7 +22,7 @@ BATCH = 256  # images decoded ahead of the writing
 
 
 class CachedImages:
-    """Images (N, H, W, 3) uint8 in a ``.npy`` file. When sent to another process, it is opened there instead of copied."""
+    """Images (N, H, W, 3) uint8 in a ``.npy`` file, which another process that is sent them opens instead of copying."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,10 +41,18 @@ class CachedImages:
 
 
 def cached_images(path: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> CachedImages:
-    """The decoded ``files`` of ``folder`` from the ``.npy`` file ``path``, which is built if it is missing or out of date.
+    """Open the cache of decoded images, and build it first if it is missing or out of date.
 
-    ``decode`` gives (H, W, 3) uint8 of one size. A JSON file beside the cache says what it was made from. Several processes
-    may ask at once: one builds, the others wait. Raises SettingsError if the cache cannot be written.
+    A JSON file beside the cache says what it was made from. Several processes may ask at once: one builds, the others wait.
+
+    Args:
+        path: the cache, a ``.npy`` file.
+        folder: where the images lie.
+        files: of the images, below ``folder``.
+        decode: reads one file as (H, W, 3) uint8, all of one size.
+
+    Raises:
+        SettingsError: the cache can't be written.
     """
     source = _digest(folder, files)
     if not _is_current(path, source):
@@ -85,7 +93,7 @@ def _record(path: Path) -> Path:
 
 
 def _digest(folder: Path, files: Sequence[str]) -> str:
-    """Changes whenever a file is added, removed, renamed or written."""
+    """Return a digest that changes whenever a file is added, removed, renamed or written."""
     status = [os.stat(folder / file) for file in files]
     lines = (f"{file} {stat.st_size} {stat.st_mtime_ns}\n" for file, stat in zip(files, status, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

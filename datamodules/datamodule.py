@@ -51,7 +51,7 @@ class ImageDataModule(LightningDataModule):
 
     @abstractmethod
     def read(self) -> ImageSet:
-        """All images of the data set. Raises SettingsError if they cannot be had."""
+        """Return all images of the data set. Raises SettingsError if they can't be had."""
 
     @property
     def image_set(self) -> ImageSet:
@@ -73,7 +73,7 @@ class ImageDataModule(LightningDataModule):
                 )
 
     def per_process_batch_size(self, processes: int) -> int:
-        """How many images of a batch each of so many processes takes. Raises SettingsError if the batch can't be divided."""
+        """Return how many images of a batch each process takes. Raises SettingsError if so many can't share it evenly."""
         batch_size = self.settings.batch_size
         if batch_size % processes:
             near = max(1, round(batch_size / processes)) * processes
@@ -89,8 +89,11 @@ class ImageDataModule(LightningDataModule):
         return len(self.split.train) // self.settings.batch_size
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Augmented batches: images (N, 3, S, S) uint8 and targets (N,) int64. S follows ``train_sizes`` over the epochs."""
-        rank, world_size = self._place()
+        """Build the loader of augmented batches: images (N, 3, S, S) uint8 and targets, as ``TrainingImages`` gives them.
+
+        S follows ``train_sizes`` over the epochs.
+        """
+        rank, world_size = self._rank_and_world_size()
         epochs = 1
         sampler = EpochSampler(self.split.train, self.seed, self.settings.batch_size, rank, world_size)
         if self.trainer is not None:
@@ -102,12 +105,12 @@ class ImageDataModule(LightningDataModule):
         return self._loader(TrainingImages(self.image_set, sizes, epochs, self.settings, self.seed), sampler)
 
     def val_dataloader(self) -> dict[str, DataLoader[Batch]]:
-        """Loaders ``val`` (unless val_fraction gives none) and ``test``: each image of the part once, over all processes."""
+        """Build loaders ``val`` (unless val_fraction gives none) and ``test``: each image once, over all processes."""
         parts = {"val": self.split.val, "test": self.split.test}
         return {name: self._evaluation_loader(part, self.image_size) for name, part in parts.items() if len(part)}
 
     def test_dataloader(self) -> dict[str, DataLoader[Batch]]:
-        """Loaders ``train`` and ``test`` for the end of a run: the training images too, as evaluation sees them.
+        """Build loaders ``train`` and ``test`` for the end of a run: the training images too, as evaluation sees them.
 
         With ``test_crops`` the test images are 8/7 as large as the input, as 256 is to AlexNet's crops of 224 pixels.
         """
@@ -118,22 +121,22 @@ class ImageDataModule(LightningDataModule):
         }
 
     def original_sizes(self) -> Indices:
-        """(N, 2): width and height of the images as they came, in pixels."""
+        """Return (N, 2): width and height of the images as they came, in pixels."""
         height, width, _ = self.image_set.images[0].shape
         return np.full((len(self.files), 2), (width, height))
 
     def no_content_floor(self) -> dict[str, float]:
-        """What can be had on the test part without looking at the content: ``datamodules.no_content``."""
+        """Return the accuracies that the test part allows without looking at the content, see ``datamodules.baselines``."""
         features = no_content_features(self.image_set.images, self.original_sizes())
         return no_content_floor(features, self.targets, self.split)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise on the device, where bytes have come."""
+        """Normalise on the device, to which only bytes had to be sent."""
         images, targets = batch
         return self.normalise(images), targets
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) uint8 as float32 of about zero mean and unit variance, channels last in memory."""
+        """Turn (N, 3, S, S) uint8 into float32 of about zero mean and unit variance, channels last in memory."""
         mean, std = _per_channel(images)
         normal = torch.empty(images.shape, device=images.device).contiguous(memory_format=torch.channels_last)
         at_once = 1 if images.device.type == "cpu" else max(1, len(images))  # a single image stays in a processor's cache
@@ -144,24 +147,24 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def grey_levels_per_unit(self) -> float:
-        """How many of the 255 grey levels one unit of the network's input is, over the three channels in the mean: about 80."""
+        """How many of the 255 grey levels one unit of the network's input is, in the mean over the channels: about 80."""
         return 255 * sum(STD) / len(STD)
 
     def denormalise(self, images: Tensor) -> Tensor:
-        """The inverse of ``normalise``, rounded and clipped to uint8."""
+        """Invert ``normalise``, rounded and clipped to uint8."""
         mean, std = _per_channel(images)
         return (images * std + mean).round().clamp(0, 255).to(torch.uint8)
 
     def images(self, indices: Iterable[int]) -> Tensor:
-        """Images by number, (N, 3, S, S) uint8, as evaluation sees them."""
+        """Return images by number, (N, 3, S, S) uint8, as evaluation sees them."""
         return torch.stack([resize(self.image_set.images[index], self.image_size) for index in indices])
 
     def mask(self, index: int) -> Mask | None:
-        """Where the object is in an image, (S, S); None where that is not known."""
+        """Return the mask (S, S) of an image, true on the object; None where that is not known."""
         return None
 
     def masks(self, indices: Iterable[int]) -> Tensor:
-        """Where the objects are in images by number, (N, S, S) bool; false everywhere where that is not known."""
+        """Return the masks of images by number, (N, S, S) bool; all false where the object's place is not known."""
         unknown = np.zeros((self.image_size, self.image_size), dtype=np.bool_)
         found = (self.mask(index) for index in indices)
         return torch.from_numpy(np.stack([unknown if mask is None else mask for mask in found]))
@@ -185,19 +188,19 @@ class ImageDataModule(LightningDataModule):
         hint = f"did you mean {near[0]}?" if near else f"name a file such as {self.files[0]} or a class"
         raise SettingsError(f"viz.probes: {self.title} has no image or class {name!r}; {hint}")
 
-    def _place(self) -> tuple[int, int]:
-        """Rank and number of the processes that train together."""
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        """Return this process's rank and the number of those that train together."""
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
     def _evaluation_loader(self, part: Indices, size: int) -> DataLoader[Batch]:
-        """This process's share of a part, each image once."""
-        rank, world_size = self._place()
+        """Build the loader of this process's share of a part, each image once."""
+        rank, world_size = self._rank_and_world_size()
         return self._loader(EvaluationImages(self.image_set, size), part[rank::world_size].tolist())
 
     def _loader(self, dataset: Dataset[Batch], sampler: Sampler[tuple[int, int]] | Iterable[int]) -> DataLoader[Batch]:
-        _, world_size = self._place()
+        _, world_size = self._rank_and_world_size()
         workers = self._workers()
         return DataLoader(
             dataset,
@@ -210,7 +213,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def _workers(self) -> int:
-        """With an accelerator, other processes load. Without one, they would only take the network's cores."""
+        """Choose how many processes load: without an accelerator none, as they would only take the network's cores."""
         if self.settings.workers is not None:
             return self.settings.workers
         if not torch.accelerator.is_available():
@@ -220,7 +223,7 @@ class ImageDataModule(LightningDataModule):
 
 
 def _identity_collate(batch: object) -> object:
-    """The data set already gives whole batches."""
+    """Return the batch, which the data set already gives whole."""
     return batch
 
 

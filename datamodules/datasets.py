@@ -1,4 +1,4 @@
-"""Labelled images, and the order in which a training meets them: a pure function of (seed, epoch)."""
+"""Labelled images, and their order in training: a pure function of (seed, epoch)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """N images with names, classes and groups. Images of one group must not be told apart by a split."""
+    """N images with names, classes and groups. A split must keep the images of a group together."""
 
     class_names: list[str]
     files: list[str]
@@ -41,7 +41,14 @@ class ImageSet:
 class TrainingImages(Dataset[Batch]):
     """Augmented batches. An item is asked for by (epoch, index), so that a worker process knows the epoch.
 
-    ``sizes`` are the images' sides in equal stages of the ``epochs``: with [112, 160] the second half is larger.
+    A batch is images (N, 3, S, S) uint8 and targets: (N,) int64 or, where CutMix mixes them, (N, classes) shares.
+
+    Args:
+        image_set: the whole data set.
+        sizes: the images' sides in equal stages of the ``epochs``: with [112, 160] the second half is larger.
+        epochs: of the whole run.
+        settings: how to augment.
+        seed: decides the augmentation, together with the epoch.
     """
 
     def __init__(self, image_set: ImageSet, sizes: Sequence[int], epochs: int, settings: DataSettings, seed: int) -> None:
@@ -52,14 +59,13 @@ class TrainingImages(Dataset[Batch]):
         self.seed = seed
 
     def size(self, epoch: int) -> int:
-        """Side of the images of an epoch (from 0), in pixels."""
+        """Return the side of the images of an epoch (from 0), in pixels."""
         stage = epoch * len(self.sizes) // self.epochs
-        return self.sizes[
-            min(stage, len(self.sizes) - 1)
-        ]  # an epoch beyond the last, after a resume, belongs to the last stage
+        last = len(self.sizes) - 1  # also of epochs beyond the last, which a resumed run may have
+        return self.sizes[min(stage, last)]
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
-        """A whole batch, of one epoch."""
+        """Return a whole batch, all of one epoch."""
         epoch, indices = items[0][0], [index for _, index in items]
         numbers = epoch_random_numbers(len(self.image_set.images), self.seed, epoch)[indices]
         images = [
@@ -74,14 +80,14 @@ class TrainingImages(Dataset[Batch]):
 
 
 class EvaluationImages(Dataset[Batch]):
-    """Batches as evaluation sees them, by index."""
+    """Batches as evaluation sees them: images (N, 3, S, S) uint8 and targets (N,) int64."""
 
     def __init__(self, image_set: ImageSet, size: int) -> None:
         self.image_set = image_set
         self.size = size
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """A whole batch at once."""
+        """Return a whole batch at once."""
         images = [resize(self.image_set.images[index], self.size) for index in indices]
         return torch.stack(images), torch.from_numpy(self.image_set.targets[list(indices)])
 
@@ -89,8 +95,15 @@ class EvaluationImages(Dataset[Batch]):
 class EpochSampler(Sampler[tuple[int, int]]):
     """This process's (epoch, index) pairs: ``indices`` in an order drawn from (seed, epoch), shared out over the processes.
 
-    What does not fill a last ``global_batch`` is left out, in each epoch something else. The k-th batches of all processes
-    together are the k-th batch of a single process.
+    The k-th batches of all processes together are the k-th batch of a single process.
+
+    Args:
+        indices: (N,) of the images.
+        seed: decides the order, together with the epoch.
+        global_batch: images in a batch of all processes together. Those that don't fill a last one are left out, in each epoch
+            others.
+        rank: of this process.
+        world_size: number of processes.
     """
 
     def __init__(self, indices: Indices, seed: int, global_batch: int, rank: int, world_size: int) -> None:
@@ -102,7 +115,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Take this epoch's order from now on. Lightning calls it before each epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

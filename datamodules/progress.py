@@ -1,4 +1,4 @@
-"""The one look of a progress bar: on standard error, only on a terminal, gone when done."""
+"""Progress bars: all alike, on standard error, only on a terminal, gone when done."""
 
 import sys
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 
 def progress_bar(amount: ProgressColumn) -> Progress:
-    """A bar whose ``amount`` column says how much is done, to be used as a context manager."""
+    """Build a bar whose ``amount`` column says how much is done, to be used as a context manager."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

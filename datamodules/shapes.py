@@ -22,7 +22,7 @@ Plane = NDArray[np.floating[Any]]
 
 
 def star(x: Plane, y: Plane, points: int, inner: float) -> Plane:
-    """Distance outside (negative inside) of a star with its tips at radius 1 and its notches at ``inner``, one tip upwards.
+    """Return the distance from a star with its tips at radius 1 and its notches at ``inner``, one tip upwards.
 
     Tip and notch span an angle of pi / points; every direction is folded into it, where the outline is one straight line.
     """
@@ -35,7 +35,7 @@ def star(x: Plane, y: Plane, points: int, inner: float) -> Plane:
 
 
 def heart(x: Plane, y: Plane) -> Plane:
-    """A square on its corner, and a disc on each of its two upper sides."""
+    """Return the distance from a heart: a square on its corner, and a disc on each of its two upper sides."""
     side = 0.58
     square = (np.abs(x) + np.abs(y - 0.1)) / math.sqrt(2) - side
     disc = np.hypot(np.abs(x) - side / math.sqrt(2), y - 0.1 + side / math.sqrt(2)) - side
@@ -44,13 +44,12 @@ def heart(x: Plane, y: Plane) -> Plane:
 
 
 def cross(x: Plane, y: Plane) -> Plane:
-    """Two bars."""
+    """Return the distance from a cross of two bars."""
     across, along = np.abs(x), np.abs(y)
     outline: Plane = np.maximum(np.maximum(across, along) - 0.92, np.minimum(across, along) - 0.3)
     return outline
 
 
-# Each shape's distance function in coordinates where it fills the unit circle: negative inside, y downwards.
 SHAPES: dict[str, Callable[[Plane, Plane], Plane]] = {
     "circle": lambda x, y: np.hypot(x, y) - 0.82,
     "crescent": lambda x, y: np.maximum(np.hypot(x, y) - 0.95, 0.78 - np.hypot(x - 0.42, y)),
@@ -61,6 +60,7 @@ SHAPES: dict[str, Callable[[Plane, Plane], Plane]] = {
     "star": lambda x, y: star(x, y, 5, 0.45),
     "triangle": lambda x, y: star(x, y, 3, math.cos(math.pi / 3)),
 }
+"""Each shape's signed distance in coordinates where it fills the unit circle: negative inside, y downwards."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class Pose:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Pose":
-        """A pose at random, wholly within the image."""
+        """Draw a pose at random, wholly within the image."""
         radius = rng.uniform(0.24, 0.38)
         return cls(rng.uniform(radius, 1 - radius), rng.uniform(radius, 1 - radius), radius, rng.uniform(-math.pi, math.pi))
 
 
 def distance(shape: str, pose: Pose, side: int) -> Plane:
-    """Distance of each pixel's centre from the shape's outline, in pixels of an image (side, side): negative inside."""
+    """Return the distance (side, side) of each pixel's centre from the shape's outline, in pixels: negative inside."""
     centres = (np.arange(side, dtype=np.float32) + 0.5) / side
     x, y = (centres[None, :] - pose.x) / pose.radius, (centres[:, None] - pose.y) / pose.radius
     cos, sin = math.cos(pose.turn), math.sin(pose.turn)
@@ -88,7 +88,7 @@ def distance(shape: str, pose: Pose, side: int) -> Plane:
 
 
 def texture(rng: np.random.Generator, side: int) -> Plane:
-    """Stripes, checks, dots or clouds at a random scale and angle: (side, side) from 0 to 1."""
+    """Draw stripes, checks, dots or clouds at a random scale and angle: (side, side) from 0 to 1."""
     turn, scale = rng.uniform(0, math.pi), rng.uniform(0.25, 0.6)
     pixels = np.arange(side, dtype=np.float32) * scale
     along = pixels[None, :] * math.cos(turn) + pixels[:, None] * math.sin(turn)
@@ -106,33 +106,33 @@ def texture(rng: np.random.Generator, side: int) -> Plane:
 
 
 def colour(hue: float, saturation: float, value: float) -> NDArray[np.float32]:
-    """Red, green and blue (3, 1, 1), from 0 to 255, of a hue in turns."""
+    """Return red, green and blue (3, 1, 1), from 0 to 255, of a hue in turns."""
     ramps = np.clip(np.abs((hue + np.array([0, 2 / 3, 1 / 3]).reshape(3, 1, 1)) % 1 * 6 - 3) - 1, 0, 1)
     pixel: NDArray[np.float32] = (255 * value * (1 - saturation * (1 - ramps))).astype(np.float32)
     return pixel
 
 
-def painted(rng: np.random.Generator, hue: float, value: float, side: int) -> Plane:
-    """A textured surface (3, side, side) from 0 to 255, in two shades of about the same hue and brightness."""
+def surface(rng: np.random.Generator, hue: float, value: float, side: int) -> Plane:
+    """Draw a textured surface (3, side, side) from 0 to 255, in two shades of about the same hue and brightness."""
     saturation = rng.uniform(0.3, 0.65)
     one, other = (colour(hue + shift, saturation, value + shift) for shift in rng.uniform(0.04, 0.1) * np.array([-1, 1]))
     return one + texture(rng, side) * (other - one)
 
 
 def picture(shape: str, number: int, seed: int) -> Pixels:
-    """Image ``number`` of a class, (144, 144, 3) uint8: the shape in one surface on another, its edge one pixel soft."""
+    """Draw image ``number`` of a class, (144, 144, 3) uint8: the shape in one surface on another, its edge one pixel soft."""
     rng = _random(shape, number, seed)
     pose = Pose.draw(rng)
     hue, values = rng.uniform(), rng.permutation([rng.uniform(0.3, 0.5), rng.uniform(0.8, 0.9)])
-    ground = painted(rng, hue, values[0], SIDE)
-    surface = painted(rng, hue + rng.uniform(0.3, 0.7), values[1], SIDE)
+    ground = surface(rng, hue, values[0], SIDE)
+    figure = surface(rng, hue + rng.uniform(0.3, 0.7), values[1], SIDE)
     cover = np.clip(0.5 - distance(shape, pose, SIDE), 0, 1)
-    pixels: Pixels = np.rint(ground + cover * (surface - ground)).astype(np.uint8)
+    pixels: Pixels = np.rint(ground + cover * (figure - ground)).astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
 def mask(shape: str, number: int, seed: int, side: int) -> Mask:
-    """Where the shape is in that image, resized to (side, side): the pixels whose centres lie within its outline."""
+    """Return the shape's mask in that image, resized to (side, side): the pixels whose centres lie within its outline."""
     return distance(shape, Pose.draw(_random(shape, number, seed)), side) < 0
 
 
@@ -147,7 +147,7 @@ class Shapes(ImageDataModule):
     default_probes: ClassVar[list[str]] = [f"{shape}/0001" for shape in SHAPES]
 
     def read(self) -> ImageSet:
-        """Generate all images; takes about a millisecond for each."""
+        """Generate all images, in about a millisecond each."""
         numbers = range(1, self.settings.images_per_class + 1)
         named = [(shape, number) for shape in SHAPES for number in numbers]
         return ImageSet(
@@ -159,6 +159,6 @@ class Shapes(ImageDataModule):
         )
 
     def mask(self, index: int) -> Mask:
-        """Where the shape is, exactly."""
+        """Return the shape's mask (S, S), which is exact."""
         shape, number = self.files[index].split("/")
         return mask(shape, int(number), self.settings.seed, self.image_size)

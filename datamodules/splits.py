@@ -1,6 +1,6 @@
-"""Who trains and who is tested: a few pure functions over labels.
+"""Which images train and which are tested: a few pure functions over labels.
 
-Images that show the same thing form a group, and a group stays whole: all of it trains, or validates, or is tested.
+Images that show the same thing form a group, and a group stays whole: all of it is in train, in val or in test.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,14 +27,19 @@ class Split:
     test: Indices
 
     def part(self, image: int) -> str:
-        """The name of the part that holds ``image``, or ``unused``."""
+        """Return the name of the part that holds ``image``, or ``unused``."""
         return next((field.name for field in fields(self) if image in getattr(self, field.name)), "unused")
 
 
 def groups(files: Sequence[str], pairs: Iterable[tuple[str, str]]) -> Indices:
-    """The group of each file, where both files of every pair share one: connected components, by union-find.
+    """Find the group of each file, where both files of every pair share one: connected components, by union-find.
 
-    A group is named by the smallest index in it. Pairs with a file that isn't in ``files`` are passed over.
+    Args:
+        files: the N images.
+        pairs: files that belong together. Pairs with a file that isn't in ``files`` are skipped.
+
+    Returns:
+        (N,): each file's group, which is the smallest index in it.
     """
     index = {file: i for i, file in enumerate(files)}
     parent = list(range(len(files)))
@@ -54,10 +59,18 @@ def groups(files: Sequence[str], pairs: Iterable[tuple[str, str]]) -> Indices:
 def split(targets: Indices, groups: Indices, class_names: Sequence[str], settings: DataSettings) -> Split:
     """Divide the images as ``settings`` ask, drawn by ``settings.seed`` alone.
 
-    ``targets``, ``groups``: (N,) class and group of each image. With ``split=fraction`` each class of n images has
-    round(test_fraction * n) in test, with ``per_class`` exactly train_per_class in train and at most test_per_class in test.
-    Of each class's training images, the share val_fraction is then set aside. Raises SettingsError where a class would have
-    nothing to train or to test on.
+    With ``split=fraction`` each class of n images has round(test_fraction * n) in test, with ``per_class`` exactly
+    train_per_class in train and at most test_per_class in test. Of each class's training images, the share val_fraction is
+    then set aside.
+
+    Args:
+        targets: (N,) class of each image.
+        groups: (N,) group of each image.
+        class_names: for messages.
+        settings: how to split.
+
+    Raises:
+        SettingsError: a class would have nothing to train or to test on.
     """
     _check(targets, class_names, settings)
     rng = np.random.default_rng(settings.seed)
@@ -77,10 +90,20 @@ def split(targets: Indices, groups: Indices, class_names: Sequence[str], setting
 
 
 def draw(candidates: Indices, targets: Indices, groups: Indices, quotas: Indices, rng: np.random.Generator) -> Indices:
-    """Whole groups of ``candidates`` at random, such that class c has exactly ``quotas[c]`` images; sorted.
+    """Draw whole groups of ``candidates``, such that class c has exactly ``quotas[c]`` images; sorted.
 
-    Groups come in random order, and one that would overfill any of its classes is passed over. An order that leaves a class
-    short is thrown away and another one tried. Raises SettingsError if ``DRAWS`` orders were in vain.
+    Groups come in random order, and one that would overfill any of its classes is skipped. An order that leaves a class short
+    is discarded and another one tried.
+
+    Args:
+        candidates: indices of the images to draw from.
+        targets: (N,) class of each image.
+        groups: (N,) group of each image.
+        quotas: (classes,) images to draw of each class.
+        rng: decides the orders.
+
+    Raises:
+        SettingsError: ``DRAWS`` orders all left a class short.
     """
     members: dict[int, list[int]] = {}
     for image in candidates:
@@ -101,7 +124,7 @@ def draw(candidates: Indices, targets: Indices, groups: Indices, quotas: Indices
 
 
 def _check(targets: Indices, class_names: Sequence[str], settings: DataSettings) -> None:
-    """Every class must have something to train and something to test on. Raises SettingsError."""
+    """Raise SettingsError if a class would have nothing to train or to test on."""
     sizes = np.bincount(targets, minlength=len(class_names))
     smallest = int(sizes.argmin())
     size, name = int(sizes[smallest]), class_names[smallest]

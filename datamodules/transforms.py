@@ -15,28 +15,36 @@ from torch import Tensor
 from configs import DataSettings
 from datamodules.cache import Pixels
 
-CHANGING, MIXING = 8, 4  # random numbers that an image needs, whatever the settings
+AUGMENT_NUMBERS, CUTMIX_NUMBERS = 8, 4  # random numbers that an image needs, whatever the settings
 LONGEST_ASPECT = 4 / 3
 GREY = torch.tensor([0.299, 0.587, 0.114])  # weights of red, green and blue in the grey of ITU-R BT.601
 
 
 @lru_cache(maxsize=2)
 def epoch_random_numbers(count: int, seed: int, epoch: int) -> NDArray[np.float64]:
-    """The random numbers of an epoch, (count, 12) from 0 to 1: for each of ``count`` images 8 to change it and 4 to mix it.
+    """Draw an epoch's random numbers, (count, 12) from 0 to 1: for each of ``count`` images 8 to augment it and 4 for CutMix.
 
     A pure function of its arguments. All at once, as starting a generator for each image takes a tenth of its time.
     """
-    return np.random.default_rng((seed, epoch, 1)).uniform(size=(count, CHANGING + MIXING))
+    return np.random.default_rng((seed, epoch, 1)).uniform(size=(count, AUGMENT_NUMBERS + CUTMIX_NUMBERS))
 
 
 def augment(image: Pixels, size: int, settings: DataSettings, numbers: NDArray[np.float64]) -> Tensor:
-    """A random crop of ``image``, resized, maybe mirrored, its colours jittered: a pure function of its arguments.
+    """Crop an image at random, resize it, maybe mirror it, and jitter its colours: a pure function of the arguments.
 
-    ``image``: (H, W, 3) uint8, square. ``numbers``: its row of ``draws``. Returns (3, size, size) uint8. The crop covers a
-    share of the area between crop_area and 1, with an aspect between 3:4 and 4:3, as in Szegedy et al. 2015 (arXiv 1409.4842,
-    section 6).
+    The crop covers a share of the area between crop_area and 1, with an aspect between 3:4 and 4:3, as in Szegedy et al. 2015
+    (arXiv 1409.4842, section 6).
+
+    Args:
+        image: (H, W, 3) uint8, square.
+        size: side of the result in pixels.
+        settings: which of these to do, and how much.
+        numbers: the image's row of ``epoch_random_numbers``.
+
+    Returns:
+        (3, size, size) uint8.
     """
-    area, aspect, x, y, mirror, *jitter = numbers[:CHANGING].tolist()
+    area, aspect, x, y, mirror, *jitter = numbers[:AUGMENT_NUMBERS].tolist()
     top, left, height, width = _crop(image.shape[0], 1 - area * (1 - settings.crop_area), aspect, x, y)
     out = resize(image[top : top + height, left : left + width], size)
     if settings.flip and mirror < 0.5:
@@ -47,17 +55,19 @@ def augment(image: Pixels, size: int, settings: DataSettings, numbers: NDArray[n
 
 
 def resize(image: Pixels, size: int) -> Tensor:
-    """The whole of ``image``, (H, W, 3) uint8, as (3, size, size) uint8: what evaluation sees."""
+    """Resize the whole of an image (H, W, 3) uint8 to (3, size, size) uint8: what evaluation sees."""
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
     return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)[0].contiguous()
 
 
 def color_jitter(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
-    r"""The image (3, H, W) uint8 with its colours changed by three factors, of which 1 changes nothing.
+    """Change the colours of an image (3, H, W) uint8 by three factors, of which 1 changes nothing.
 
     Brightness multiplies each value, contrast its distance from the image's mean grey, saturation its distance from the pixel's
-    grey, one after the other. Together they are one affine map of a pixel x, with the grey weights w and the mean grey m:
-    :math:`x' = b c \, (s x + (1 - s) \, w^T x) + b (1 - c) \, m`. It is rounded and clipped once.
+    grey, one after the other. Together they are one affine map of a pixel x, with the grey weights w and the mean grey m,
+    which is rounded and clipped once:
+
+        x' = b c (s x + (1 - s) w^T x) + b (1 - c) m
     """
     pixels = image.reshape(3, -1).to(torch.float32)
     grey = GREY @ pixels
@@ -69,29 +79,34 @@ def color_jitter(image: Tensor, brightness: float, contrast: float, saturation: 
 
 
 def cutmix(images: Tensor, targets: Tensor, share: float, numbers: NDArray[np.float64]) -> None:
-    """CutMix (Yun et al. 2019, arXiv 1905.04899), in place: a ``share`` of the images gets a rectangle of the next one.
+    """Paste a rectangle of the next image into a share of the images: CutMix, in place (Yun et al. 2019, arXiv 1905.04899).
 
-    ``images``: (N, 3, S, S) uint8. ``targets``: (N, classes), each row the shares of an image's classes, mixed by area.
-    ``numbers``: the images' rows of ``draws``. The rectangle covers a share of the area drawn from 0 to 1, less where its
-    random centre lets it stand out of the image. A pure function of its arguments.
+    The rectangle covers a share of the area drawn from 0 to 1, less where its random centre lets it stand out of the image. A
+    pure function of its arguments.
+
+    Args:
+        images: (N, 3, S, S) uint8.
+        targets: (N, classes), each row the shares of an image's classes, which are mixed by area.
+        share: of the images, from 0 to 1.
+        numbers: the images' rows of ``epoch_random_numbers``.
     """
     whole, of_whole = images.clone(), targets.clone()
     side = images.shape[-1]
-    for place, (draw, area, x, y) in enumerate(numbers[:, CHANGING:].tolist()):
-        if draw >= share:
+    for index, (chance, area, x, y) in enumerate(numbers[:, AUGMENT_NUMBERS:].tolist()):
+        if chance >= share:
             continue
         half = side * math.sqrt(area) / 2
         left, right, top, bottom = (round(min(max(0, edge), side)) for edge in (
             side * x - half, side * x + half, side * y - half, side * y + half
         ))  # fmt: skip
-        other = (place + 1) % len(images)
-        images[place, :, top:bottom, left:right] = whole[other, :, top:bottom, left:right]
+        other = (index + 1) % len(images)
+        images[index, :, top:bottom, left:right] = whole[other, :, top:bottom, left:right]
         covered = (bottom - top) * (right - left) / side**2
-        targets[place] = (1 - covered) * of_whole[place] + covered * of_whole[other]
+        targets[index] = (1 - covered) * of_whole[index] + covered * of_whole[other]
 
 
 def _crop(side: int, area: float, aspect: float, x: float, y: float) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a crop in a square of ``side`` pixels, for numbers in [0, 1).
+    """Return top, left, height and width of a crop in a square of ``side`` pixels, for numbers in [0, 1).
 
     A crop of share ``area`` and aspect r fits if area <= r <= 1/area, so r is drawn (on a log scale) from where it fits, and
     never in vain.

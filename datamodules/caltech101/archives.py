@@ -1,4 +1,4 @@
-"""Unpacking archives that nobody here has made: only plain files and folders, inside the target, within limits."""
+"""Unpacking archives of unknown origin: only plain files and folders, inside the target, within limits."""
 
 import shutil
 import tarfile
@@ -16,8 +16,10 @@ MAX_BYTES = 1_000_000_000
 def unpack_tar(archive: Path, folder: Path) -> None:
     """Unpack a tar, compressed or not, into ``folder``.
 
-    Raises SettingsError for an archive that is damaged, too large, or holds anything but files and folders inside itself.
     Python's own ``filter="data"`` can be got round in some releases (CVE-2025-4517 and others), so it is only the second guard.
+
+    Raises:
+        SettingsError: the archive is damaged, too large, or holds anything but files and folders inside itself.
     """
     try:
         with tarfile.open(archive) as tar:
@@ -47,10 +49,11 @@ def _safe_members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarIn
         raise SettingsError(f"{archive}: refused to unpack it, because its member {member.name!r} {fault}")
 
 
-def take_from_zip(archive: Path, names: set[str], folder: Path) -> None:
+def extract_from_zip(archive: Path, names: set[str], folder: Path) -> None:
     """Copy the files called ``names``, in whatever folder of the zip they are, straight into ``folder``.
 
-    Raises SettingsError for a zip that is damaged or holds more than ``MAX_BYTES`` under these names.
+    Raises:
+        SettingsError: the zip is damaged, or holds more than ``MAX_BYTES`` under these names.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:

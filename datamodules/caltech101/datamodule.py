@@ -1,6 +1,6 @@
 """Caltech-101: 8,677 photographs and drawings of 101 kinds of object (Fei-Fei, Fergus, Perona 2004)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +10,8 @@ from PIL import Image
 from configs import SettingsError
 from datamodules.cache import Pixels, cached_images
 from datamodules.caltech101.files import ANNOTATIONS, BACKGROUND, image_folder, list_images
-from datamodules.caltech101.masks import BAD, filled, outline
+from datamodules.caltech101.masks import BAD_ANNOTATIONS, polygon_mask, read_polygon
+from datamodules.caltech101.near_duplicates import near_duplicate_pairs
 from datamodules.datamodule import ImageDataModule, Mask
 from datamodules.datasets import Images, ImageSet
 from datamodules.splits import Indices, groups
@@ -18,11 +19,9 @@ from datamodules.splits import Indices, groups
 SIDE = 256  # pixels; every image is stored as a square of this size
 MAX_PIXELS = 20_000_000  # of one file; the largest of the data set has 13.9 million
 
-NEAR_DUPLICATES = Path(__file__).with_name("near_duplicates.tsv")
-
 
 class Caltech101(ImageDataModule):
-    """The photographs, from ``settings.root``, cached or decoded as they are asked for."""
+    """The photographs in ``settings.root``, cached or decoded as they are asked for."""
 
     title = "Caltech-101"
     default_probes: ClassVar[list[str]] = [
@@ -41,7 +40,7 @@ class Caltech101(ImageDataModule):
         self.read()
 
     def read(self) -> ImageSet:
-        """All images and what is known of them. Raises SettingsError if they cannot be had."""
+        """Return all images and what is known of them. Raises SettingsError if they can't be had."""
         root = Path(self.settings.root)
         folder = self.folder()
         listing = list_images(folder, self.settings.background)
@@ -56,25 +55,25 @@ class Caltech101(ImageDataModule):
             class_names=listing.class_names,
             files=listing.files,
             targets=np.array(listing.targets, dtype=np.int64),
-            groups=groups(listing.files, same_pictures(listing.files)),
+            groups=groups(listing.files, near_duplicate_pairs(listing.files)),
             images=images,
         )
 
     def original_sizes(self) -> Indices:
-        """(N, 2): width and height of the files, from their headers."""
+        """Return (N, 2): width and height of the files in pixels, from their headers."""
         folder = self.folder()
         return np.array([_size(folder / file) for file in self.files])
 
     def mask(self, index: int) -> Mask | None:
-        """Where the object is, as people outlined it. None without annotations, for the background and for bad masks."""
+        """Return the object's mask (S, S) as people drew it. None without annotations, for the background and bad ones."""
         folder, file = self.folder(), self.files[index]
         annotations = folder.with_name(ANNOTATIONS)
-        if file in BAD or file.startswith(BACKGROUND) or not annotations.is_dir():
+        if file in BAD_ANNOTATIONS or file.startswith(BACKGROUND) or not annotations.is_dir():
             return None
-        return filled(outline(annotations, file), _size(folder / file), self.image_size)
+        return polygon_mask(read_polygon(annotations, file), _size(folder / file), self.image_size)
 
     def folder(self) -> Path:
-        """Where the class folders are; unpacked or downloaded if need be."""
+        """Return the folder of the class folders; unpack or download them first if need be."""
         archives = Path(self.settings.archives) if self.settings.archives else None
         return image_folder(Path(self.settings.root), archives)
 
@@ -94,9 +93,10 @@ class DecodedImages:
 
 
 def decode(path: Path) -> Pixels:
-    """The JPEG file as (256, 256, 3) uint8: RGB also if it is grey, stretched to a square so that its shape tells nothing.
+    """Decode a JPEG file as (256, 256, 3) uint8: RGB also if it is grey, stretched to a square so that its shape tells nothing.
 
-    Raises SettingsError for a file that is no sound JPEG.
+    Raises:
+        SettingsError: the file is no sound JPEG.
     """
     try:
         with Image.open(path, formats=("JPEG",)) as image:
@@ -111,15 +111,3 @@ def decode(path: Path) -> Pixels:
 def _size(path: Path) -> tuple[int, int]:
     with Image.open(path, formats=("JPEG",)) as image:
         return image.size
-
-
-def same_pictures(files: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of files that a split must keep together: near-duplicates, and each photograph of Faces with its Faces_easy."""
-    for line in NEAR_DUPLICATES.read_text(encoding="utf-8").splitlines():
-        if not line.startswith(("#", "category_a")):
-            category_a, file_a, category_b, file_b = line.split("\t")
-            yield f"{category_a}/{file_a}", f"{category_b}/{file_b}"
-    for file in files:
-        category, _, name = file.partition("/")
-        if category == "Faces":
-            yield file, f"Faces_easy/{name}"

@@ -20,33 +20,35 @@ MD5 = "3138e1922a9193bfa496528edbbc45d0"
 SHA256 = "331234750fc7f77520e50d9565e8b6907b03565e30320da1401130db08c61f91"
 
 MAX_BYTES = 200_000_000  # the archive has 137,414,764
-TRIES = 3
-BACK_OFF = 2.0  # seconds before the second try, doubled before the third
+ATTEMPTS = 3
+BACK_OFF = 2.0  # seconds before the second attempt, doubled before the third
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 20
 
 
 class DownloadError(Exception):
-    """The archive could not be had; the message is the reason of the last try."""
+    """The archive could not be had; the message is the reason of the last attempt."""
 
 
 def download(target: Path) -> None:
     """Fetch the archive at ``URL`` into the file ``target``, which is there at the end only if both checksums are right.
 
-    Raises DownloadError after ``TRIES`` tries, OSError where ``target`` cannot be written.
+    Raises:
+        DownloadError: all ``ATTEMPTS`` failed.
+        OSError: ``target`` can't be written.
     """
-    for attempt in range(TRIES):
+    for attempt in range(ATTEMPTS):
         try:
             _fetch(target)
             return
         except DownloadError:
-            if attempt == TRIES - 1:
+            if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(BACK_OFF * 2**attempt)
 
 
 def _fetch(target: Path) -> None:
-    """Fetch the whole archive into ``target``, its size and checksums watched: one try."""
+    """Fetch the whole archive into ``target``, its size and checksums watched: one attempt."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with atomic_write(target) as output:
         for chunk in _receive():

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from configs import SettingsError
-from datamodules.caltech101.archives import take_from_zip, unpack_tar
+from datamodules.caltech101.archives import extract_from_zip, unpack_tar
 from datamodules.caltech101.download import URL, DownloadError, download
 
 IMAGES = "101_ObjectCategories"
@@ -32,10 +32,13 @@ class Listing:
 
 
 def image_folder(root: Path, archives: Path | None) -> Path:
-    """The folder 101_ObjectCategories in ``root``, or ``root`` itself if that is its name.
+    """Return the folder 101_ObjectCategories in ``root``, or ``root`` itself if that is its name.
 
-    Where there is none, it is unpacked from ``archives``, or else downloaded; the annotations come along into
-    ``root``/Annotations. Several processes may ask at once. Raises SettingsError if the images cannot be had.
+    Where there is none, it is unpacked from ``archives``, or else downloaded, together with ``root``/Annotations. Several
+    processes may ask at once.
+
+    Raises:
+        SettingsError: the images can't be had.
     """
     if root.name == IMAGES and root.is_dir():
         return root
@@ -48,7 +51,7 @@ def image_folder(root: Path, archives: Path | None) -> Path:
             if folder.is_dir():  # another process was faster
                 return folder
             with _partial_folder(root / ".caltech101.partial") as partial:
-                _unpack(archives or _downloaded(root, partial), partial, root)
+                _unpack(archives or _download_archives(root, partial), partial, root)
     except OSError as error:
         raise SettingsError(
             f"data.root={root}: Caltech-101 cannot be put there ({error}); choose another folder with data.root"
@@ -58,7 +61,7 @@ def image_folder(root: Path, archives: Path | None) -> Path:
 
 @contextmanager
 def _partial_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to work in, gone at the end; what a killed process has left in it goes first."""
+    """Make an empty folder to work in, which is removed at the end; so is, first, what a killed process has left there."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
@@ -67,8 +70,8 @@ def _partial_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _downloaded(root: Path, folder: Path) -> Path:
-    """The folder, below ``folder``, with the two archives from the official download."""
+def _download_archives(root: Path, folder: Path) -> Path:
+    """Download the two archives into a folder below ``folder``, and return it."""
     archives = folder / "archives"
     archives.mkdir()
     archive = archives / "caltech-101.zip"
@@ -81,12 +84,12 @@ def _downloaded(root: Path, folder: Path) -> Path:
             f"to a folder with {IMAGES_ARCHIVE}, or try again with a network that reaches {URL}. "
             "Without any of them, data=shapes trains on generated images."
         ) from error
-    take_from_zip(archive, {IMAGES_ARCHIVE, *ANNOTATIONS_ARCHIVES}, archives)
+    extract_from_zip(archive, {IMAGES_ARCHIVE, *ANNOTATIONS_ARCHIVES}, archives)
     return archives
 
 
 def _unpack(archives: Path, partial: Path, root: Path) -> None:
-    """Unpack the archives into ``partial``; what is complete moves to ``root``, the images last, since they are looked for."""
+    """Unpack the archives into ``partial`` and move what is complete to ``root``: the images last, as they are looked for."""
     archive = archives / IMAGES_ARCHIVE
     if not archive.is_file():
         raise SettingsError(f"data.archives={archives}: there is no {IMAGES_ARCHIVE} in it; correct it or leave it out")
@@ -100,10 +103,12 @@ def _unpack(archives: Path, partial: Path, root: Path) -> None:
 
 
 def list_images(folder: Path, background: bool) -> Listing:
-    """All images below ``folder``, with or without the class BACKGROUND_Google.
+    """List all images below ``folder``, with or without the class BACKGROUND_Google.
 
-    Only ``*.jpg`` count, since the published data has a stray file ``tmp`` among them. Raises SettingsError if any class or
-    image is missing or too many: the splits hold for the complete data set only.
+    Only ``*.jpg`` count, since the published data has a stray file ``tmp`` among them.
+
+    Raises:
+        SettingsError: a class or an image is missing or too many; the splits hold for the complete data set only.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     objects = [name for name in names if name != BACKGROUND]

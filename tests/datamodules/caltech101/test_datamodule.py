@@ -8,8 +8,9 @@ from PIL import Image
 
 from configs import DataSettings, SettingsError
 from datamodules.caltech101 import files
-from datamodules.caltech101.datamodule import Caltech101, decode, same_pictures
+from datamodules.caltech101.datamodule import Caltech101, decode
 from datamodules.caltech101.files import image_folder, list_images
+from datamodules.caltech101.near_duplicates import near_duplicate_pairs
 from datamodules.datamodule import MEAN, STD
 from datamodules.splits import groups, split
 
@@ -48,8 +49,8 @@ def test_background_has_a_cache_of_its_own(stand_in_settings: DataSettings) -> N
 
 
 def test_near_duplicates_are_listed() -> None:
-    assert len(list(same_pictures([]))) == 73
-    assert ("Faces/image_0001.jpg", "Faces_easy/image_0001.jpg") in list(same_pictures(["Faces/image_0001.jpg"]))
+    assert len(list(near_duplicate_pairs([]))) == 73
+    assert ("Faces/image_0001.jpg", "Faces_easy/image_0001.jpg") in list(near_duplicate_pairs(["Faces/image_0001.jpg"]))
 
 
 def test_real_counts(real_data: Caltech101, real_settings: DataSettings) -> None:
@@ -81,11 +82,11 @@ KINDS = [DataSettings(split="fraction"), DataSettings(split="per_class")]
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_real_pictures_stay_on_one_side(real_data: Caltech101, settings: DataSettings, seed: int) -> None:
     settings = DataSettings(**{**vars(settings), "seed": seed})
-    group = groups(real_data.files, same_pictures(real_data.files))
+    group = groups(real_data.files, near_duplicate_pairs(real_data.files))
     parts = split(real_data.targets, group, real_data.class_names, settings)
     index = {file: i for i, file in enumerate(real_data.files)}
     side = {index: name for name in ("train", "val", "test") for index in getattr(parts, name)}
-    pairs = [(index[a], index[b]) for a, b in same_pictures(real_data.files) if a in index]
+    pairs = [(index[a], index[b]) for a, b in near_duplicate_pairs(real_data.files) if a in index]
     assert len(pairs) > 435
     for a, b in pairs:
         sides = {side.get(a), side.get(b)} - {None}
