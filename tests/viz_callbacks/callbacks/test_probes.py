@@ -98,7 +98,7 @@ def test_pictures_show_what_the_methods_compute(
         pixels = np.asarray(Image.open(tmp_path / kind / file).convert("L"), dtype=float)
         grey = projection.mean(0).numpy()
         assert np.corrcoef(pixels.ravel(), grey.ravel())[0, 1] > 0.7, "WebP loses some, but not the picture"
-    assert "is star, taken for" in entry["caption"]
+    assert "true class star, predicted" in entry["caption"]
 
 
 class Trajectory(Callback):
@@ -217,7 +217,7 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     for row in by_epoch.values():
         assert {"train/loss", "test/accuracy", "val/mean_per_class", "deconvolution/star-0001/conv2.path"} <= set(row)
         assert row["range/deconvolution/star-0001/conv2/projection"] > 0
-        assert "taken for" in row["denet/circle-0001.caption"]
+        assert ", predicted " in row["denet/circle-0001.caption"]
         assert np.asarray(Image.open(offline / "files" / row["denet/circle-0001.path"])).std() > 10, "not a black picture"
     metrics = {row["metric"].get("glob_name") or row["metric"]["name"]: row["metric"] for row in records if "metric" in row}
     assert metrics["*"]["step_metric"] == "epoch"

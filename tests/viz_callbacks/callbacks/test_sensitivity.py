@@ -32,7 +32,7 @@ def test_both_show_what_the_functions_compute(
     for number, entry in enumerate(index["2"]):
         occluded = occlusion(classifier.network, probes.images[number], int(probes.targets[number]), "conv2", 20, 20)
         np.testing.assert_allclose(entry["probability"], occluded.probability, atol=1e-4)
-        assert entry["taken_for"][0][0] == shapes.class_names[int(occluded.predicted[0, 0])]
+        assert entry["predicted"][0][0] == shapes.class_names[int(occluded.predicted[0, 0])]
         assert (entry["side"], entry["stride"], entry["map"]) == (20, 20, occluded.map_index + 1)
         assert np.asarray(Image.open(tmp_path / "occlusion" / entry["sheet"])).std() > 1
     (entry,) = json.loads((tmp_path / "invariance/index.json").read_text())["2"]

@@ -10,6 +10,7 @@ from torch import Tensor
 from viz_callbacks.metrics.per_image import PerImageMetric
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 def test_the_mean_its_error_and_images_without_a_value() -> None:
     class Given(PerImageMetric):
         def update(self, values: Tensor) -> None:

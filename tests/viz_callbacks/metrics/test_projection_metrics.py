@@ -1,26 +1,21 @@
 """The numbers of a network's projections: each is its measure, applied to the picture that its name says."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
 import torch
-from lightning import Trainer
 from torch import Tensor, nn
 
 from datamodules.datamodule import ImageDataModule
-from experiment.visualization import build_probes
-from lightning_modules.classifier import Classifier
 from tests.small_network import small_network
-from viz_callbacks.callbacks import ProjectionMetricsLogger
 from viz_callbacks.engine.forward import record
 from viz_callbacks.methods.deconvolution import deconvolution
 from viz_callbacks.methods.denet import denet
 from viz_callbacks.methods.gradient import gradient
 from viz_callbacks.metrics.localisation import EnergyPointingGame
 from viz_callbacks.metrics.projection_metrics import DeNet, ProjectionMetrics
-from viz_callbacks.metrics.similarity import CosineDistance, EdgeCorrelation, PairwiseCosine
+from viz_callbacks.metrics.similarity import EdgeCorrelation, PairwiseCosine
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -94,47 +89,3 @@ def test_batches_of_any_size_give_the_same_means(batch: Batch) -> None:
     for name, value in one.items():
         if name not in ("likeness/random_start", "randomised"):  # the vectors are drawn for a whole batch
             assert other[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
-
-
-def test_the_gradient_is_that_of_autograd_also_in_inference_mode(batch: Batch) -> None:
-    network = small_network()
-    images, targets, _ = batch
-    pixels = images.clone().requires_grad_()
-    logits = network.eval()(pixels)
-    (expected,) = torch.autograd.grad(logits[torch.arange(len(images)), targets].sum(), pixels)
-    network.train()
-    with torch.inference_mode():
-        found = gradient(network, images.clone(), targets.clone())
-    torch.testing.assert_close(found, expected)
-    assert network.training
-    assert all(weights.grad is None for weights in network.parameters())
-
-
-def test_every_epoch_has_its_numbers_and_the_change_since_the_last(
-    shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer]
-) -> None:
-    probes = build_probes(shapes, [])
-    trainer = make_trainer(2, [ProjectionMetricsLogger(probes)])
-    trainer.fit(classifier, shapes)
-    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert found["seconds/metrics"] > 0
-    assert 0 <= found["dead/conv2"] <= 12
-    assert 0 < found["change/denet"] < 2
-    assert all(math.isfinite(value) for value in found.values())
-    traces = record(classifier.network, probes.images)
-    now = deconvolution(traces, "conv1")
-    assert found["detail/conv1"] == pytest.approx(float(EdgeCorrelation()(now, probes.images)), rel=1e-3)
-    state = ProjectionMetricsLogger(probes)
-    state.load_state_dict({"before": {"conv1": now}})
-    assert float(CosineDistance()(state.before["conv1"], now)) == pytest.approx(0, abs=1e-5)
-
-
-def test_without_outlines_nothing_is_said_of_what_is_inside(
-    shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer]
-) -> None:
-    found = build_probes(shapes, ["circle"])
-    probes = type(found)(found.names, found.images, found.pictures, found.targets, found.class_names, found.notes)
-    trainer = make_trainer(1, [ProjectionMetricsLogger(probes)])
-    trainer.fit(classifier, shapes)
-    assert not any(name.startswith(("inside", "pointing")) for name in trainer.callback_metrics)
-    assert "deletion/denet" in trainer.callback_metrics

@@ -54,6 +54,7 @@ def test_a_map_that_is_0_everywhere_keeps_its_first_images() -> None:
     assert metric.compute()["images"].tolist() == [[2, 4]]
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 def test_processes_are_merged_as_if_one_had_seen_all() -> None:
     generator = torch.Generator().manual_seed(1)
     maps = torch.randint(5, (40, 3, 4, 4), generator=generator).float()
