@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import benchmarks.__main__ as door
+from benchmarks import __main__ as program
 from benchmarks import devices, loop, pictures, pipeline, projections, steps
 from benchmarks.timing import Row, in_turns, rates
-from configs import DataSettings
+from configs import DataSettings, ModelSettings
 from datamodules.datamodule import ImageDataModule
+from lightning_modules.networks.layers import LocalResponseNorm
+from lightning_modules.networks.registry import build_network
 from tests.small_network import small_network
+from viz_callbacks.methods.unit_projection import project_units
 
 
 def test_ways_take_turns_after_one_call_that_is_not_counted() -> None:
@@ -29,9 +32,9 @@ def test_rates_are_medians_and_the_spread_is_of_turns() -> None:
 
 @pytest.mark.parametrize("name", ["alexnet", "zfnet"])
 def test_the_plain_network_is_the_same_function(name: str) -> None:
-    ours = steps.build_network(steps.ModelSettings(name=name, dropout=0.0), 5).to(memory_format=torch.channels_last)
+    ours = build_network(ModelSettings(name=name, dropout=0.0), 5).to(memory_format=torch.channels_last)
     theirs = steps.plain(ours)
-    assert {type(layer) for layer in theirs}.isdisjoint({steps.LocalResponseNorm})
+    assert {type(layer) for layer in theirs}.isdisjoint({LocalResponseNorm})
     images = torch.randn(2, 3, 99, 99)
     torch.testing.assert_close(theirs(images), ours(images), rtol=1e-4, atol=1e-4)
 
@@ -40,7 +43,7 @@ def test_a_step_is_measured_and_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     for module in (steps, loop):
         monkeypatch.setattr(module, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
     monkeypatch.setattr(sys, "argv", ["benchmarks", "alexnet_step", "loop", "--repeats", "1", "--out", str(tmp_path)])
-    door.main()
+    program.main()
     facts = json.loads((tmp_path / "benchmark.json").read_text())
     assert len(facts["rows"]) == 4
     assert all(set(row) >= {"name", "ours", "theirs", "unit", "ratio", "spread"} for row in facts["rows"])
@@ -80,8 +83,7 @@ def test_projections_are_measured_and_compared_with_captums(monkeypatch: pytest.
     assert "384 maps" in sampled.name
     assert "over 2 evenly spaced maps" in sampled.meaning
     assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in (whole, sampled))
-    right = projections.project_units
-    monkeypatch.setattr(projections, "project_units", lambda steps, units: 1.001 * right(steps, units))
+    monkeypatch.setattr(projections, "project_units", lambda traces, units: 1.001 * project_units(traces, units))
     with pytest.raises(AssertionError, match="conv1: the pictures of map 1 differ"):
         projections.projections(1)
 
@@ -90,7 +92,7 @@ def test_without_captum_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     monkeypatch.setattr(sys, "argv", ["benchmarks", "projections"])
     with pytest.raises(SystemExit):
-        door.main()
+        program.main()
     assert "pip install -e '.[test]'" in capsys.readouterr().err
 
 
@@ -105,9 +107,9 @@ def test_the_pictures_of_all_maps_are_measured(monkeypatch: pytest.MonkeyPatch, 
 def test_an_unknown_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks", "nonsense"])
     with pytest.raises(SystemExit):
-        door.main()
+        program.main()
     assert "choose from alexnet_step" in capsys.readouterr().err
 
 
 def test_a_row_without_a_spread_is_shown_too() -> None:
-    assert "2.5" in door._markdown([Row("memory", 2.5, 5.0, "GB", 0.5, None, "of plain")], "here", 1)
+    assert "2.5" in program._markdown([Row("memory", 2.5, 5.0, "GB", 0.5, None, "of plain")], "here", 1)

@@ -15,6 +15,7 @@ from configs import DataSettings, SettingsError
 from datamodules.cache import cached_images
 from datamodules.caltech101 import datamodule as caltech101
 from datamodules.caltech101 import files
+from datamodules.caltech101.archives import unpack_tar
 from datamodules.caltech101.datamodule import Caltech101, decode
 from tests.datamodules.stand_in import STAND_IN_IMAGES, jpeg
 
@@ -128,7 +129,7 @@ def test_two_processes_at_once_unpack_and_decode_once(
 
         return call
 
-    monkeypatch.setattr(files, "unpack_tar", logged(files.unpack_tar, "unpacked"))
+    monkeypatch.setattr(files, "unpack_tar", logged(unpack_tar, "unpacked"))
     monkeypatch.setattr(caltech101, "decode", logged(decode, "decoded"))
     processes = multiprocessing.get_context("fork")
     start, sums = processes.Barrier(2), processes.Queue()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -18,7 +18,7 @@ from datamodules.transforms import augment, epoch_random_numbers, resize
 
 
 def shapes(workers: int = 0, **changes: Any) -> Shapes:
-    usual = {
+    usual: dict[str, Any] = {
         "name": "shapes",
         "images_per_class": 10,
         "batch_size": 16,
@@ -33,11 +33,13 @@ def shapes(workers: int = 0, **changes: Any) -> Shapes:
     return data
 
 
-def as_rank(data: Shapes, rank: int, world_size: int, epoch: int = 0) -> Shapes:
+def as_rank(data: Shapes, rank: int, world_size: int, epoch: int = 0, max_epochs: int = 6) -> Shapes:
+    """The data as one of several processes sees them, in an epoch of a training."""
     progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
-    data.trainer = SimpleNamespace(
-        global_rank=rank, world_size=world_size, max_epochs=6, fit_loop=SimpleNamespace(epoch_progress=progress)
+    trainer = SimpleNamespace(
+        global_rank=rank, world_size=world_size, max_epochs=max_epochs, fit_loop=SimpleNamespace(epoch_progress=progress)
     )
+    data.trainer = cast(lightning.Trainer, trainer)
     return data
 
 
@@ -60,7 +62,7 @@ def test_batches_are_augmented_images_in_the_order_of_the_epoch() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_images_grow_in_equal_stages(workers: int) -> None:
     found = []
-    for epoch in range(8):  # of 6: a resumed run may be told to go on longer
+    for epoch in range(8):  # of 6: a resumed run may have more
         loader = as_rank(shapes(workers, train_sizes=[20, 24, 40]), 0, 1, epoch).train_dataloader()
         found.append({images.shape[-1] for images, _ in loader})
     assert found == [{20}, {20}, {24}, {24}, {40}, {40}, {40}, {40}]
@@ -78,8 +80,7 @@ def test_mixing_ends_before_the_run_does() -> None:
             torch.testing.assert_close(targets.sum(1), torch.ones(16))
             assert (targets.max(1).values < 1).sum() > 8
     assert kinds == [2] * 6  # 7/8 of 6 epochs is within the last
-    data = as_rank(shapes(cutmix=1.0), 0, 1, epoch=7)
-    data.trainer.max_epochs = 8
+    data = as_rank(shapes(cutmix=1.0), 0, 1, epoch=7, max_epochs=8)
     assert next(iter(data.train_dataloader()))[1].ndim == 1
     assert next(iter(shapes(cutmix=1.0).val_dataloader()["test"]))[1].ndim == 1
 

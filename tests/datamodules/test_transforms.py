@@ -26,7 +26,8 @@ def image() -> np.ndarray:
 
 
 def drawn_for(seed: int, epoch: int, index: int) -> NDArray[np.float64]:
-    return epoch_random_numbers(1200, seed, epoch)[index]
+    numbers: NDArray[np.float64] = epoch_random_numbers(1200, seed, epoch)[index]
+    return numbers
 
 
 def test_numbers_are_drawn_by_seed_and_epoch_for_each_image() -> None:

@@ -1,8 +1,10 @@
-"""The run's record: one row an epoch, whole at any moment, and a stop when the loss explodes."""
+"""The run's record: one row for each epoch, whole at any moment, and a stop when the loss explodes."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -62,16 +64,13 @@ def test_rows_before_an_interruption_are_kept_once_and_sent_to_the_logger_again(
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 21.0])
-def test_a_loss_that_explodes_stops_the_run_at_once(loss: float) -> None:
+def test_a_loss_that_explodes_stops_the_run_at_once(loss: float, classifier: Classifier) -> None:
     stop = StopOnDivergence(num_classes=8)  # log 8 = 2.08
 
-    class At:
-        current_epoch = 4
-        strategy = SingleDeviceStrategy()
-
-    stop.on_train_batch_end(At(), None, {"loss": torch.tensor(20.0)}, None, 2)
+    trainer = cast(Trainer, SimpleNamespace(current_epoch=4, strategy=SingleDeviceStrategy()))
+    stop.on_train_batch_end(trainer, classifier, {"loss": torch.tensor(20.0)}, None, 2)
     with pytest.raises(DivergedError, match="in batch 3 of epoch 5"):
-        stop.on_train_batch_end(At(), None, {"loss": torch.tensor(loss)}, None, 2)
+        stop.on_train_batch_end(trainer, classifier, {"loss": torch.tensor(loss)}, None, 2)
 
 
 def test_too_high_a_rate_diverges(shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning import Trainer
+from torch import Tensor
 
 from configs import OptimSettings
 from datamodules.datamodule import ImageDataModule
 from datamodules.transforms import resize
-from lightning_modules.classifier import Classifier, learning_rate_factor
+from lightning_modules.classifier import Classifier, _accuracies, learning_rate_factor
 from tests.small_network import small_network
 
 
@@ -69,18 +70,19 @@ def test_the_end_of_a_run_counts_training_images_once_and_test_images_by_ten_cro
 
 @pytest.mark.parametrize("norm", [0.5, 2.0, 1e9])
 def test_a_long_gradient_is_scaled_down_and_a_short_one_left_alone(classifier: Classifier, norm: float) -> None:
-    for weight in classifier.network.parameters():
-        weight.grad = torch.randn_like(weight)
-    before = [weight.grad.clone() for weight in classifier.network.parameters()]
-    expected = [gradient.clone() for gradient in before]
-    for weight, gradient in zip(classifier.network.parameters(), expected, strict=True):
-        weight.grad = gradient
-    torch.nn.utils.clip_grad_norm_(classifier.network.parameters(), norm)
-    for weight, gradient in zip(classifier.network.parameters(), before, strict=True):
-        weight.grad = gradient.clone()
-    classifier.configure_gradient_clipping(torch.optim.SGD(classifier.network.parameters()), norm)
-    for weight, gradient in zip(classifier.network.parameters(), expected, strict=True):
-        assert torch.equal(weight.grad, gradient)
+    gradients = [torch.randn_like(weight) for weight in classifier.network.parameters()]
+
+    def clipped(clip: Callable[[], object]) -> list[Tensor]:
+        for weight, gradient in zip(classifier.network.parameters(), gradients, strict=True):
+            weight.grad = gradient.clone()
+        clip()
+        return [weight.grad for weight in classifier.network.parameters() if weight.grad is not None]
+
+    optimizer = torch.optim.SGD(classifier.network.parameters())
+    ours = clipped(lambda: classifier.configure_gradient_clipping(optimizer, norm))
+    expected = clipped(lambda: torch.nn.utils.clip_grad_norm_(classifier.network.parameters(), norm))
+    assert len(ours) == len(gradients)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(ours, expected, strict=True))
 
 
 def test_bfloat16_takes_the_same_way_with_weights_in_float32_and_a_fused_optimiser(
@@ -99,17 +101,28 @@ def test_bfloat16_takes_the_same_way_with_weights_in_float32_and_a_fused_optimis
     assert F.cosine_similarity(ends[0] - begin, ends[1] - begin, dim=0) > 0.95
 
 
-def test_mixed_targets_give_the_mixed_loss_and_count_by_the_larger_share(classifier: Classifier) -> None:
-    images, logits = torch.randn(4, 3, 67, 67), []
+def test_mixed_targets_give_the_mixed_loss_and_count_by_the_larger_share(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, measured = torch.randn(4, 3, 67, 67), list[tuple[Tensor, Tensor]]()
     targets = torch.zeros(4, 8)
     targets[range(4), [0, 1, 2, 3]], targets[range(4), [4, 5, 6, 7]] = 0.7, 0.3
     classifier.network.eval()
-    classifier._measure = lambda part, found, counted: logits.append((found, counted))
-    loss = classifier.training_step((images, targets), 0)
-    ((found, counted),) = logits
+    monkeypatch.setattr(classifier, "_measure", lambda part, logits, counted: measured.append((logits, counted)))
+    loss = classifier.training_step((images, targets), 0).detach()
+    ((found, counted),) = measured
     parts = [F.cross_entropy(found, torch.arange(4) + shift, label_smoothing=0.1) for shift in (0, 4)]
     assert float(loss) == pytest.approx(0.7 * float(parts[0]) + 0.3 * float(parts[1]), rel=1e-5)
     assert counted.tolist() == [0, 1, 2, 3]
+
+
+def test_a_first_batch_without_a_mistake_does_not_make_top1_and_top5_one() -> None:
+    accuracies = _accuracies(10, "val/")
+    logits = torch.eye(10)[:4] + 0.1 * torch.eye(10)[1:5]  # the first choice is the class itself, the second the next one
+    accuracies.update(logits, torch.arange(4))
+    accuracies.update(logits, torch.arange(1, 5))
+    found = {name: float(value) for name, value in accuracies.compute().items()}
+    assert (found["val/accuracy"], found["val/top5"]) == (0.5, 1.0)
 
 
 def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine() -> None:
