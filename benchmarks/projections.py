@@ -109,18 +109,18 @@ def strongest_of_all_maps(repeats: int) -> list[Row]:
     data.prepare_data()
     data.setup("fit")
     network = build_network(ModelSettings(), len(data.class_names)).to(memory_format=torch.channels_last)
-    watched = reference_images(data)
+    images = reference_images(data)
     alone = _seconds(network, data, [])
     with tempfile.TemporaryDirectory() as folder:
-        ours = _seconds(network, data, [TopActivationPictures(Path(folder), watched, maps=ALL_MAPS)])
+        ours = _seconds(network, data, [TopActivationPictures(Path(folder), images, maps=ALL_MAPS)])
         (made,) = json.loads((Path(folder) / "index.json").read_text()).values()
     maps = sum(len(layer["maps"]) for layer in made)
-    name = f"top-9 pictures of all {maps:,} maps of AlexNet, {len(watched.names):,} images, {SIZE} px"
+    name = f"top-9 pictures of all {maps:,} maps of AlexNet, {len(images.names):,} images, {SIZE} px"
     return [Row(name, ours, alone, "s", ours / alone, None, "times as long as only evaluating these images; once")]
 
 
-class FromValidation(Callback):
-    """When the validation began."""
+class ValidationClock(Callback):
+    """Notes when the validation starts."""
 
     started = 0.0
 
@@ -130,9 +130,9 @@ class FromValidation(Callback):
 
 
 def _seconds(network: nn.Sequential, data: Caltech101, callbacks: list[Callback]) -> float:
-    """From the start of the validation to the end of an epoch of one training trace."""
+    """Return the seconds from the start of the validation to the end of an epoch of one training step."""
     model = Classifier(network, len(data.class_names), OptimSettings(), 1)
-    clock = FromValidation()
+    clock = ValidationClock()
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", precision="32-true", logger=False, limit_train_batches=1, num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,

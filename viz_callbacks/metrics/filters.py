@@ -1,11 +1,9 @@
-r"""Whether a layer learns: how far its filters have left the random start, and what kind of filters they have become.
+"""Whether a layer learns: how far its filters have left the random start, and what kind of filters they have become.
 
 A layer's filters are the rows w_k of its weights (K, C, h, w), in the order of the feature maps. Photographs have little energy
 at high frequencies, so gradients hardly reach those of a filter, and what the random start put there stays until something
 takes it away. A network can classify well with such filters; pictures projected through them show noise.
 """
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +21,8 @@ class FilterMetric(Metric):
     full_state_update = False
     values: list[Tensor]
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self) -> None:
+        super().__init__()
         self.add_state("values", default=[], dist_reduce_fx="cat")
 
     def add(self, values: Tensor) -> None:
@@ -47,7 +45,7 @@ class FilterLearning(FilterMetric):
     higher_is_better = True
 
     def update(self, filters: Tensor, start: Tensor) -> None:
-        """Compare a layer's filters (K, C, h, w) with the same filters at the start."""
+        """Compare a layer's filters with the same filters at the start, both (K, C, h, w)."""
         now, before = (F.normalize(each.flatten(1).double(), dim=1, eps=0).nan_to_num() for each in (filters, start))
         self.add((now * before).sum(1))
 
@@ -100,8 +98,8 @@ class EffectiveRank(Metric):
     higher_is_better = None
     rank: Tensor
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self) -> None:
+        super().__init__()
         self.add_state("rank", torch.tensor(torch.nan), dist_reduce_fx="mean")
 
     def update(self, filters: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.viz_callbacks.engine.networks import Stem
 from viz_callbacks.callbacks import DeconvolutionPictures, DeNetPictures, Probes
-from viz_callbacks.engine.backward import BACKWARD_RULES, UnknownLayerError, backproject
+from viz_callbacks.engine.backward import BACKWARD_RULES, UnknownLayerError, backproject, backward_rule, identity
 from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps
 from viz_callbacks.engine.forward import named_layers, record
 from viz_callbacks.engine.layer_trace import LayerTrace
@@ -139,6 +139,8 @@ def test_of_a_residual_network_the_stem_is_layers_and_each_block_is_one() -> Non
 
 def test_a_layer_of_torchs_is_registered_in_five_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of docs/own-networks.md."""
+    monkeypatch.setitem(BACKWARD_RULES, nn.ZeroPad2d, identity)  # and gone after the test
+    del BACKWARD_RULES[nn.ZeroPad2d]
 
     def crop(trace: LayerTrace, value: Tensor) -> Tensor:
         assert isinstance(trace.layer, nn.ZeroPad2d)
@@ -152,5 +154,5 @@ def test_a_layer_of_torchs_is_registered_in_five_lines(monkeypatch: pytest.Monke
     value = torch.randn_like(traces[-1].output)
     with pytest.raises(UnknownLayerError, match=r"'0', a ZeroPad2d. Add one: BACKWARD_RULES\[ZeroPad2d\]"):
         backproject(traces, value)
-    monkeypatch.setitem(BACKWARD_RULES, nn.ZeroPad2d, crop)
+    assert backward_rule(nn.ZeroPad2d)(crop) is crop
     torch.testing.assert_close(backproject(traces, value), torch.autograd.grad(network(images), images, value)[0])
