@@ -57,7 +57,7 @@ class DeconvolutionPictures(ProbePictures):
         lines = self.heading(snapshot, number, epoch, f"Deconvolution of {layer}")
         lines += [
             f"maps 1 to {len(maps)} of {count}: grey is 0, white {ranges['maps']:.3g}; "
-            f"{sum(dead)} dead (on all probes), {sum(silent) - sum(dead)} silent (on this one)",
+            f"{sum(dead)} dead (on all probes), {sum(silent) - sum(dead)} more silent (on this one)",
             f"projection of all {count} maps: grey is 0, white {ranges['projection']:.3g}, black {-ranges['projection']:.3g}",
         ]
         return Picture(

@@ -96,6 +96,6 @@ class ProbePictures(SharesSnapshot, PictureCallback):
         names, predicted = self.probes.class_names, int(snapshot.predicted[number])
         return [
             f"{what}, epoch {epoch}",
-            f"{self.probes.names[number]} ({self.probes.notes[number]}): is {names[int(self.probes.targets[number])]}, "
-            f"taken for {names[predicted]} with {float(snapshot.confidence[number]):.0%}",
+            f"{self.probes.names[number]} ({self.probes.notes[number]}): true class {names[int(self.probes.targets[number])]}, "
+            f"predicted {names[predicted]} with {float(snapshot.confidence[number]):.0%}",
         ]

@@ -61,7 +61,7 @@ class OcclusionPictures(ProbePictures):
         activation = found.activation / max(found.unoccluded.activation, 1e-12)
         original = self.probes.original(number)
         fields = [heatmap(activation), heatmap(found.probability), colour_labels(places)]
-        titles = (f"{last}, map {found.map_index + 1}", "true class", "taken for")
+        titles = (f"{last}, map {found.map_index + 1}", "true class", "predicted class")
         maps = [enlarge_field(field, original.shape[0], original.shape[1], (side - stride) // 2) for field in fields]
         lines = self.heading(snapshot, number, epoch, "Occlusion")
         lines += [
@@ -80,7 +80,7 @@ class OcclusionPictures(ProbePictures):
                 "stride": stride,
                 "map": found.map_index + 1,
                 "probability": [[round(value, 4) for value in row] for row in found.probability.tolist()],
-                "taken_for": [[names[place] for place in row] for row in places.tolist()],
+                "predicted": [[names[place] for place in row] for row in places.tolist()],
             },
         )
 
@@ -118,7 +118,7 @@ class InvariancePictures(ProbePictures):
                 **{title: np.round(each.tolist(), 4).tolist() for title, each in zip(titles, curves, strict=True)},
             }
         lines = [
-            f"Invariance, epoch {epoch}: how features and answer move as the images do",
+            f"Invariance, epoch {epoch}: how features and prediction change as the images move",
             "Euclidean distance to the features of the untouched image; what comes into view is grey",
         ]
         sheet = sheets.curves_sheet(lines, titles, rows, self.probes.names)

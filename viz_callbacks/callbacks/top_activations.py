@@ -147,10 +147,9 @@ class TopActivationPictures(PictureCallback):
         for each, (name, white) in zip(found, ranges.items(), strict=True):
             projections = np.stack([signed_picture(projection, white) for projection in each.projections])
             patches = self.reference_images.denormalise(each.patches).permute(0, 2, 3, 1).cpu().numpy()
-            dead = " (dead)" if each.values[0] <= 0 else ""
-            blocks.append(
-                (f"map {each.map_index + 1}{dead}: {each.values[0]:.3g} to {each.values[-1]:.3g}", projections, patches)
-            )
+            remark = " (never positive)" if each.values[0] <= 0 else ""
+            label = f"map {each.map_index + 1}{remark}: {each.values[0]:.3g} to {each.values[-1]:.3g}"
+            blocks.append((label, projections, patches))
             sprites |= {f"{name}-projections": np.hstack(list(projections)), f"{name}-patches": np.hstack(list(patches))}
         facts = {
             "maps": [
