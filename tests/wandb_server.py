@@ -1,8 +1,8 @@
-"""A stand-in for W&B's server on this machine alone: enough of its protocol for the real client to create a sweep, run an agent
-and log runs. It shows what the client sends; that wandb.ai takes it, it can't show.
+"""A stand-in for W&B's server on this machine alone.
 
-Its search is a grid. A GraphQL operation that has no method here gets an error, as the real server gives to what it doesn't
-know.
+It has enough of the protocol for the real client to create a sweep, run an agent and log runs. It shows what the client sends;
+that wandb.ai takes it, it can't show. Its search is a grid. A GraphQL operation that has no method here gets an error, as the
+real server gives for one that it doesn't know.
 """
 
 import gzip
@@ -65,7 +65,7 @@ class WandbServer:
         self.runs: dict[str, Run] = {}
         self.sweeps: dict[str, Sweep] = {}
         self.agents: dict[str, str] = {}  # to their sweeps
-        self.unknown: list[str] = []  # operations that were asked for in vain
+        self.unknown: list[str] = []  # operations that no method here answers
         self.lock = threading.RLock()
         server = self
 
@@ -112,7 +112,7 @@ class WandbServer:
                 self.end_headers()
                 self.wfile.write(content)
 
-            def log_message(self, *words: Any) -> None:
+            def log_message(self, *arguments: Any) -> None:
                 pass
 
         class Quiet(ThreadingHTTPServer):
@@ -159,40 +159,40 @@ class WandbServer:
 
     # GraphQL's operations, by their names.
 
-    def _Viewer(self, words: Json) -> Json:
+    def _Viewer(self, variables: Json) -> Json:
         team = {"edges": [{"node": {"name": ENTITY, "id": "1"}}]}
         return {"viewer": {"id": "1", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": team}}
 
-    def _ServerFeaturesQuery(self, words: Json) -> Json:
+    def _ServerFeaturesQuery(self, variables: Json) -> Json:
         return {"serverInfo": {"features": []}}
 
-    def _ServerInfo(self, words: Json) -> Json:
+    def _ServerInfo(self, variables: Json) -> Json:
         return {"serverInfo": {"cliVersionInfo": {"max_cli_version": "9.0.0"}, "latestLocalVersionInfo": None}}
 
-    def _OrganizationCoreWeaveOrganizationID(self, words: Json) -> Json:
+    def _OrganizationCoreWeaveOrganizationID(self, variables: Json) -> Json:
         return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
 
-    def _UpsertSweep(self, words: Json) -> Json:
-        if words.get("id"):
-            self.sweeps[words["id"]].canceled = words["state"] == "CANCELED"
-            return {"upsertSweep": {"sweep": {"name": words["id"]}}}
+    def _UpsertSweep(self, variables: Json) -> Json:
+        if variables.get("id"):
+            self.sweeps[variables["id"]].canceled = variables["state"] == "CANCELED"
+            return {"upsertSweep": {"sweep": {"name": variables["id"]}}}
         name = f"sweep{len(self.sweeps) + 1}"
-        self.sweeps[name] = Sweep(name, yaml.safe_load(words["config"]))
-        project = {"id": "1", "name": words["projectName"], "entity": {"id": "1", "name": ENTITY}}
+        self.sweeps[name] = Sweep(name, yaml.safe_load(variables["config"]))
+        project = {"id": "1", "name": variables["projectName"], "entity": {"id": "1", "name": ENTITY}}
         return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
 
-    def _SweepWithRuns(self, words: Json) -> Json:
-        sweep = self.sweeps[words["sweep"]]
+    def _SweepWithRuns(self, variables: Json) -> Json:
+        sweep = self.sweeps[variables["sweep"]]
         found = {"id": sweep.name, "name": sweep.name, "state": "RUNNING", "config": yaml.safe_dump(sweep.config)}
         return {"project": {"sweep": found | {"runs": {"edges": []}}}}
 
-    def _CreateAgent(self, words: Json) -> Json:
+    def _CreateAgent(self, variables: Json) -> Json:
         name = f"agent{len(self.agents) + 1}"
-        self.agents[name] = words["sweep"]
+        self.agents[name] = variables["sweep"]
         return {"createAgent": {"agent": {"id": name}}}
 
-    def _Heartbeat(self, words: Json) -> Json:
-        sweep, alive = self.sweeps[self.agents[words["id"]]], json.loads(words["runState"])
+    def _Heartbeat(self, variables: Json) -> Json:
+        sweep, alive = self.sweeps[self.agents[variables["id"]]], json.loads(variables["runState"])
         commands: list[Json] = []
         for name in alive:
             run = self.run(name)
@@ -207,26 +207,26 @@ class WandbServer:
             commands.append({"type": "run", "run_id": run.name, "args": run.args, "program": sweep.config["program"]})
         elif not alive:
             commands.append({"type": "exit"})
-        return {"agentHeartbeat": {"agent": {"id": words["id"]}, "commands": json.dumps(commands)}}
+        return {"agentHeartbeat": {"agent": {"id": variables["id"]}, "commands": json.dumps(commands)}}
 
-    def _UpsertBucket(self, words: Json) -> Json:
-        run = self.run(words["name"])
-        run.config |= {key: entry["value"] for key, entry in json.loads(words.get("config") or "{}").items()}
-        project = {"id": "1", "name": words.get("project") or "p", "entity": {"id": "1", "name": ENTITY}}
-        bucket = {"id": run.name, "name": run.name, "displayName": words.get("displayName"), "project": project}
-        bucket |= {"config": json.dumps({}), "sweepName": words.get("sweep"), "historyLineCount": len(run.history)}
+    def _UpsertBucket(self, variables: Json) -> Json:
+        run = self.run(variables["name"])
+        run.config |= {key: entry["value"] for key, entry in json.loads(variables.get("config") or "{}").items()}
+        project = {"id": "1", "name": variables.get("project") or "p", "entity": {"id": "1", "name": ENTITY}}
+        bucket = {"id": run.name, "name": run.name, "displayName": variables.get("displayName"), "project": project}
+        bucket |= {"config": json.dumps({}), "sweepName": variables.get("sweep"), "historyLineCount": len(run.history)}
         return {"upsertBucket": {"bucket": bucket, "inserted": not run.history}}
 
-    def _RunResumeStatus(self, words: Json) -> Json:
+    def _RunResumeStatus(self, variables: Json) -> Json:
         return {"model": {"bucket": None}}
 
-    def _RunStoppedStatus(self, words: Json) -> Json:
+    def _RunStoppedStatus(self, variables: Json) -> Json:
         return {"project": {"run": {"stopped": False}}}
 
-    def _CreateRunFiles(self, words: Json) -> Json:
-        run = words.get("run") or words.get("runName")
-        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"} for name in words["files"]]
+    def _CreateRunFiles(self, variables: Json) -> Json:
+        run = variables.get("run") or variables.get("runName")
+        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"} for name in variables["files"]]
         return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": files}}
 
-    def _MarkRunFilesUploaded(self, words: Json) -> Json:
+    def _MarkRunFilesUploaded(self, variables: Json) -> Json:
         return {"markRunFilesUploaded": {"success": True}}

@@ -86,7 +86,7 @@ def test_a_grid_counts_whole_numbers_and_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "words"),
+    ("entry", "message"),
     [
         ({}, "needs value, values, min and max"),
         ({"values": []}, "at least one value"),
@@ -101,8 +101,8 @@ def test_a_grid_counts_whole_numbers_and_steps() -> None:
         ({"values": [1, 2], "probabilities": [1]}, "as many as values"),
     ],
 )
-def test_what_is_wrong_is_said(entry: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_the_error_says_what_is_wrong(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_parameter(entry, grid=False)
 
 

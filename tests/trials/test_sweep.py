@@ -52,9 +52,9 @@ def test_a_grid_runs_once_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFix
     assert [(row["lr"], row["model"]) for row in rows] == [(lr, model) for lr in ("0.1", "0.5", "2.0") for model in "ab"]
     assert [row["ended"] for row in rows] == ["finished"] * 4 + ["diverged"] * 2
     assert [float(row["best"]) for row in rows[:4]] == pytest.approx([0.1, 0.1, 0.5, 0.5])
-    said = capsys.readouterr().out
-    assert "diverged: loss inf in epoch 2" in said
-    assert "best val/accuracy 0.5" in said
+    output = capsys.readouterr().out
+    assert "diverged: loss inf in epoch 2" in output
+    assert "best val/accuracy 0.5" in output
     for name in ("lr.png", "curves.png", "importance.png"):
         assert Image.open(tmp_path / "tried" / name).width > 300
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0, "a second start"
@@ -63,7 +63,7 @@ def test_a_grid_runs_once_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("orphaned", [False, True], ids=["with-its-training", "training-lives-on"])
-def test_killed_with_signal_9_it_goes_on_where_it_was(tmp_path: Path, orphaned: bool) -> None:
+def test_killed_with_signal_9_it_resumes_where_it_was(tmp_path: Path, orphaned: bool) -> None:
     file = written(tmp_path, {"lr": [0.1, 0.2, 0.3], "epochs": {"value": 4}, "pace": {"value": 0.7}})
     command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -84,10 +84,10 @@ def test_killed_with_signal_9_it_goes_on_where_it_was(tmp_path: Path, orphaned: 
         assert epochs["trial-001"] == ["0"], "what still runs is waited for"
     else:
         assert len(epochs["trial-001"]) == 2
-        assert int(epochs["trial-001"][1]) >= 1, "what was cut off goes on from its last epoch"
+        assert int(epochs["trial-001"][1]) >= 1, "what was interrupted resumes after its last epoch"
 
 
-def test_a_training_cut_off_before_its_first_epoch_ended_starts_anew(tmp_path: Path) -> None:
+def test_a_training_interrupted_in_its_first_epoch_starts_anew(tmp_path: Path) -> None:
     file = written(tmp_path, {"lr": [0.1], "pace": {"value": 1.0}})
     command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -118,9 +118,9 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
 def test_failed_trials_say_why_and_are_retried_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path, {"lr": [0.1, 0.2], "crash": [False, True]})
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 1
-    said = " ".join(capsys.readouterr().out.split())
-    assert "failed: out of luck" in said
-    assert "--retry-failed" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "failed: out of luck" in output
+    assert "--retry-failed" in output
     assert [row["ended"] for row in table(tmp_path)] == ["finished", "failed", "finished", "failed"]
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 1, "not by itself"
     (tmp_path / "tried/mended").touch()
@@ -161,7 +161,7 @@ def test_jobs_run_beside_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["random", "bayes"])
-def test_a_search_ends_at_its_cap_and_goes_on_with_other_draws(tmp_path: Path, method: str) -> None:
+def test_a_search_ends_at_its_cap_and_is_resumed_with_other_draws(tmp_path: Path, method: str) -> None:
     parameters = {"lr": {"distribution": "log_uniform_values", "min": 0.001, "max": 0.9}, "epochs": {"value": 1}}
     for cap in (2, 4):
         folder = written(tmp_path, parameters, method=method, run_cap=cap)
@@ -192,20 +192,20 @@ def test_machines_that_start_together_share_the_trials(tmp_path: Path) -> None:
         )
         for place in places
     ]
-    said = [machine.communicate(timeout=120)[0] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0, 0], said
+    output = [machine.communicate(timeout=120)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0, 0], output
     run_where = [set(starts(place)) for place in places]
     assert sorted(name for names in run_where for name in names) == [f"trial-{n:03d}" for n in range(7)], "each once"
     assert sum(bool(names) for names in run_where) >= 2, "they shared the work"
 
 
 def test_what_a_file_says_of_wandb_reaches_the_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = {"project": "networks", "entity": "a-team", "description": "which rate is best"}
-    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 1}}, **words)
+    entries = {"project": "networks", "entity": "a-team", "description": "which rate is best"}
+    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 1}}, **entries)
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "which rate is best" in said
-    assert "no W&B sweep object" in said
+    output = capsys.readouterr().out
+    assert "which rate is best" in output
+    assert "no W&B sweep object" in output
     command = (tmp_path / "tried/trial-000.txt").read_text().splitlines()[0].split()
     assert {"logger.project=networks", "logger.entity=a-team", "logger.group=tried"} <= set(command)
 
@@ -228,11 +228,11 @@ def test_seeds_give_means_with_intervals(tmp_path: Path, capsys: pytest.CaptureF
     metric = {"name": "final/accuracy", "goal": "maximize"}
     file = written(tmp_path, {"lr": [0.5], "seed": [1, 2, 3]}, metric=metric)
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert [float(row["best"]) for row in table(tmp_path)] == [0.51, 0.52, 0.53], "taken once, at the end"
     # By hand: mean 0.52, deviation 0.01, and Student's t for two degrees of freedom is 4.303.
-    assert f"{0.52 - 4.303 * 0.01 / 3**0.5:.4g} to {0.52 + 4.303 * 0.01 / 3**0.5:.4g}" in said
-    assert " left" in said
+    assert f"{0.52 - 4.303 * 0.01 / 3**0.5:.4g} to {0.52 + 4.303 * 0.01 / 3**0.5:.4g}" in output
+    assert " left" in output
 
 
 def test_a_target_ends_the_search(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3}
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "words"),
+    ("text", "line", "message"),
     [
         ("method: grid\nparameters:\n  a: {value: 1}\nscheduler: {}\n", 4, "scheduler: not known here"),
         ("method: guess\nparameters: {a: {value: 1}}\n", 1, "guess is not one of grid, random, bayes"),
@@ -81,8 +81,8 @@ early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3}
         ("parameters: {a: {value: 1}}\n", 1, "method is missing"),
     ],
 )
-def test_mistakes_are_refused_with_their_line(tmp_path: Path, text: str, line: int, words: str) -> None:
-    with pytest.raises(SettingsError, match=f"line {line}: .*{words}"):
+def test_mistakes_are_refused_with_their_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    with pytest.raises(SettingsError, match=f"line {line}: .*{message}"):
         read_sweep(written(tmp_path, text))
 
 
@@ -121,8 +121,8 @@ def test_arguments_may_come_in_a_file_and_unknown_macros_are_refused(tmp_path: P
     text = "method: grid\nparameters: {a: {value: 1}}\ncommand: ['${program}', %s]\n"
     (_, file) = trial_command(read_sweep(written(tmp_path, text % "'${args_json_file}'")), {"a": 1}, tmp_path / "x")
     assert yaml.safe_load(Path(file).read_text()) == {"a": 1}
-    for macro, words in (("${unheard}", "not known"), ("${envvar:UNSET_HERE}", "is not set")):
-        with pytest.raises(SettingsError, match=words):
+    for macro, message in (("${unheard}", "not known"), ("${envvar:UNSET_HERE}", "is not set")):
+        with pytest.raises(SettingsError, match=message):
             trial_command(read_sweep(written(tmp_path, text % f"'{macro}'")), {"a": 1}, tmp_path)
 
 
@@ -131,9 +131,9 @@ def test_the_projects_own_sweeps_can_be_run(file: Path, tmp_path: Path) -> None:
     sweep = read_sweep(file)
     first = {key: own.values[0] for key, own in sweep.parameters.items() if isinstance(own, Choice)}
     assert first.keys() == sweep.parameters.keys()
-    env, _, program, *words = trial_command(sweep, first, tmp_path)
+    env, _, program, *arguments = trial_command(sweep, first, tmp_path)
     assert (os.path.basename(env), program) == ("env", "train.py")
-    parse(words)  # train.py understands each word
+    parse(arguments)  # train.py understands each
     for key, own in sweep.parameters.items():
         assert isinstance(own, Choice)
         for value in own.values:

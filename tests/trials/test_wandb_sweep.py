@@ -44,10 +44,16 @@ def environment(server: WandbServer, tmp_path: Path) -> dict[str, str]:
     return clean | folders | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "PATH": path}
 
 
-def wandb(environment: dict[str, str], *words: str) -> str:
+def wandb(environment: dict[str, str], *arguments: str) -> str:
     """Run W&B's command line in the project's folder, as its users do. Returns what it printed."""
     done = subprocess.run(
-        ["wandb", *words], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+        ["wandb", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -87,11 +93,11 @@ def test_every_sweep_file_becomes_a_sweep(file: Path, server: WandbServer, envir
 
 def test_a_sweep_of_four_trainings(server: WandbServer, environment: dict[str, str], tmp_path: Path) -> None:
     rates = [0.0001, 0.0002, 0.0004, 1000.0]
-    said = wandb(environment, "agent", create(environment, small_sweep(tmp_path, optim__lr=rates, trainer__max_epochs=2)))
-    assert len(server.runs) == 4, said
+    output = wandb(environment, "agent", create(environment, small_sweep(tmp_path, optim__lr=rates, trainer__max_epochs=2)))
+    assert len(server.runs) == 4, output
     assert not server.unknown
     for run, rate in zip(server.runs.values(), rates, strict=True):
-        assert run.exit_code == 0, said
+        assert run.exit_code == 0, output
         assert run.args["optim.lr"] == {"value": rate}
         assert run.config["optim.lr"] == rate
         assert run.config["viz.probes"] == ["circle"]
@@ -102,7 +108,7 @@ def test_a_sweep_of_four_trainings(server: WandbServer, environment: dict[str, s
         logged_as_promised(run)
     assert diverged.summary["diverged"] is True
     assert "batch" in diverged.summary["divergence"]
-    assert "Ignoring project" not in said
+    assert "Ignoring project" not in output
 
 
 def logged_as_promised(run: Run) -> None:
@@ -128,8 +134,8 @@ def test_two_processes_under_an_agent_stopped_crashed_and_cancelled(
     several = {"trainer.accelerator": "cpu", "trainer.devices": 2, "trainer.strategy": "ddp"}
     epochs = [FOR_EVER, "never", FOR_EVER + 1]
     sweep = create(environment, small_sweep(tmp_path, **several, trainer__max_epochs=epochs))
-    output = tmp_path / "agent.txt"
-    with output.open("w") as stream:
+    log = tmp_path / "agent.txt"
+    with log.open("w") as stream:
         agent = subprocess.Popen(["wandb", "agent", sweep], cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
         try:
             wait_for(lambda: len(server.runs) == 3 and bool(list(server.runs.values())[2].history), agent)
@@ -139,19 +145,19 @@ def test_two_processes_under_an_agent_stopped_crashed_and_cancelled(
         finally:
             agent.kill()
     stopped, crashed, cancelled = server.runs.values()
-    said = output.read_text()
-    assert (stopped.stopped, stopped.exit_code) == (True, 0), said
-    assert (cancelled.stopped, cancelled.exit_code) == (True, 0), said
+    output = log.read_text()
+    assert (stopped.stopped, stopped.exit_code) == (True, 0), output
+    assert (cancelled.stopped, cancelled.exit_code) == (True, 0), output
     assert (crashed.stopped, crashed.history) == (False, [])
-    assert "trainer.max_epochs" in said
+    assert "trainer.max_epochs" in output
     for run in (stopped, cancelled):
         # An epoch that is cut off after its pictures leaves a row of pictures alone.
         epochs = [row["epoch"] for row in run.history if "train/loss" in row]
         assert epochs == list(range(1, len(epochs) + 1)), "one run, not one of each process"
         assert "denet/circle-0001" in run.history[0]
         assert run.config["processes"] == 2
-    assert said.count("resume with: python train.py resume=") == 2
-    assert "Traceback" not in said
+    assert output.count("resume with: python train.py resume=") == 2
+    assert "Traceback" not in output
     wait_for(lambda: not processes_of(tmp_path))
 
 
