@@ -1,7 +1,7 @@
 """Where a convolution layer's feature maps are in a recorded forward pass, and which of them show nothing.
 
-A map is *silent* on an image where it has the same value everywhere on it, and *dead* where it has the same value everywhere on
-all images that were recorded.
+A map is *silent* on an image if it has the same value everywhere on it: it shows nothing there. It is *dead* if it has one and
+the same value everywhere on all images that are looked at.
 """
 
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ def silent_maps(maps: Tensor) -> list[bool]:
 
 
 def dead_maps(maps: Tensor) -> list[bool]:
-    """Return for maps (N, K, h, w) which are dead: have the same value everywhere on all N images.
+    """Return for maps (N, K, h, w) which are dead: have one and the same value everywhere on all N images.
 
     >>> import torch
     >>> dead_maps(torch.stack([torch.zeros(2, 5, 5), torch.rand(2, 5, 5)], dim=1))

@@ -6,7 +6,7 @@ from torchmetrics import Metric
 
 
 class DeadMaps(Metric):
-    """The number of a layer's feature maps that are dead: the same value everywhere in every image.
+    """The number of a layer's feature maps that are dead: one and the same value everywhere in all images.
 
     Range 0 to the number of maps, lower is better. Zeiler and Fergus (ECCV 2014, section 4.1) see "dead" features in the first
     layer of AlexNet, without a definition. The more images are seen, the fewer maps count as dead.

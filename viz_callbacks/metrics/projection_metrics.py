@@ -51,7 +51,7 @@ class ProjectionMetrics:
         metrics.update_controls(traces, targets, projections)  # costs the most: give it few images
 
     Args:
-        network: names its layers, and answers to what the controls show it.
+        network: its layers name the metrics; the controls ask it about changed images.
         periods: grids to look for, in pixels.
         compared_classes: DeNet is compared between so many classes: the true one and others.
         curve_steps: steps of the deletion and insertion curves.
