@@ -58,8 +58,8 @@ def main() -> None:
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         where = f"{describe_hardware()}, torch {torch.__version__}"
-        facts = {"machine": where, "repeats": options.repeats, "rows": [dataclasses.asdict(row) for row in rows]}
-        (options.out / "benchmark.json").write_text(json.dumps(facts, indent=1) + "\n")
+        record = {"machine": where, "repeats": options.repeats, "rows": [dataclasses.asdict(row) for row in rows]}
+        (options.out / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n")
         (options.out / "benchmark.md").write_text(_markdown(rows, where, options.repeats))
 
 

@@ -1,4 +1,4 @@
-"""A process of its own for ``processes``: training steps of a network in the way named, their seconds and the peak memory."""
+"""A process of its own for ``processes``: training steps of a network in one way, their seconds and the peak memory."""
 
 import json
 import resource
@@ -15,7 +15,7 @@ from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 
 
 def peak_memory() -> float:
-    """The largest resident memory of this process in GB. Linux's getrusage would count what it was forked from, too."""
+    """Return the largest resident memory of this process in GB. Linux's getrusage would count what it was forked from, too."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

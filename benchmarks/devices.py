@@ -22,7 +22,7 @@ EXCHANGES = 20  # sums of one number, of which one is too short to time
 
 
 def two_processes(name: str, repeats: int) -> list[Row]:
-    """The network's step at full size shared by two processes, on half of the threads each, by DDP over gloo."""
+    """Measure the network's step at full size shared by two processes, on half of the threads each, by DDP over gloo."""
     threads = torch.get_num_threads()
     size, precision = IMAGE_SIZES[name], best_precision()
     images, targets = batch(size)
@@ -85,7 +85,7 @@ def _share_of(name: str, part: list[float], whole: list[float], times: int) -> R
 def _share(
     rank: int, name: str, images: Tensor, targets: Tensor, precision: str, threads: int, folder: str, parent: Connection
 ) -> None:
-    """One of the processes: does what ``parent`` asks for until that is to end."""
+    """Do as one of the processes what ``parent`` asks for, until that is to end."""
     torch.set_num_threads(threads)
     configure_malloc()
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES)

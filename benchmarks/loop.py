@@ -24,7 +24,7 @@ SKIPPED = 2  # first steps, which also set things up
 
 
 class Clock(Callback):
-    """Seconds from the end of each training batch to the end of the next."""
+    """A callback that notes when each training batch ends."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -51,7 +51,7 @@ class OneBatch(Dataset[Any]):
 
 
 def lightning_loop(repeats: int) -> list[Row]:
-    """Lightning's loop over our step with metrics and callbacks, against a bare loop over the same step."""
+    """Measure Lightning's loop over our step with metrics and callbacks, against a bare loop over the same step."""
     quiet_lightning()
     configure_malloc()
     steps = 6
@@ -87,19 +87,19 @@ def lightning_loop(repeats: int) -> list[Row]:
 
 
 def processes(name: str, repeats: int) -> list[Row]:
-    """Steps of a network in processes of their own: what keeping freed memory brings, and the largest resident memory.
+    """Measure steps of a network in processes of their own: what reusing freed memory brings, and the peak memory.
 
     The allocator belongs to a whole process, so it can't be compared within one. Memory includes interpreter and libraries.
     """
     found = {}
-    for way in ("ours", "ours, freed memory given back", "plain"):
+    for way in ("ours", "ours, glibc's own malloc", "plain"):
         command = [sys.executable, "-m", "benchmarks.alone", name, way, str(repeats)]
         found[way] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    ours, given_back, plain = found.values()
+    ours, own_malloc, plain = found.values()
     title = f"{name} step in a process of its own"
     return [
         rates(f"{title}: all", ours["seconds"], plain["seconds"], BATCH, "images/s", "times as fast as plain PyTorch"),
-        rates(f"{title}: freed memory kept", ours["seconds"], given_back["seconds"], BATCH, "images/s", "times as fast"),
+        rates(f"{title}: freed memory reused", ours["seconds"], own_malloc["seconds"], BATCH, "images/s", "times as fast"),
         Row(f"{title}: peak memory", ours["gigabytes"], plain["gigabytes"], "GB",
             ours["gigabytes"] / plain["gigabytes"], None, "of plain PyTorch's"),
     ]  # fmt: skip

@@ -19,7 +19,7 @@ SIZE = 227
 
 
 def input_pipeline(repeats: int) -> list[Row]:
-    """Augmented, normalised batches from the cache, from JPEG files as ImageFolder does it, and training steps."""
+    """Measure augmented, normalised batches from the cache, from JPEG files as ImageFolder does it, and training steps."""
     configure_malloc()
     settings = DataSettings()
     data = Caltech101(settings, SIZE, seed=1)
@@ -36,15 +36,15 @@ def input_pipeline(repeats: int) -> list[Row]:
         v2.Normalize(MEAN, STD),
     ])  # fmt: skip
     folder = ImageFolder(str(data.folder()), transforms)
-    place = {file: number for number, (file, _) in enumerate(folder.samples)}
-    files = [place[str(data.folder() / data.files[index])] for index in indices]
+    number_of = {file: number for number, (file, _) in enumerate(folder.samples)}
+    numbers = [number_of[str(data.folder() / data.files[index])] for index in indices]
 
     def our_batch() -> object:
         images, _ = ours.__getitems__([(0, index) for index in indices])
         return data.normalise(images)
 
     def their_batch() -> object:
-        return torch.stack([folder[number][0] for number in files])
+        return torch.stack([folder[number][0] for number in numbers])
 
     def steps(precision: str) -> Callable[[], object]:
         network = build_network(ModelSettings(), CLASSES).to(memory_format=torch.channels_last)

@@ -23,7 +23,7 @@ Step = Callable[[], Tensor]
 
 
 def plain(network: nn.Sequential) -> nn.Sequential:
-    """The same network with PyTorch's own norm, in the layers' own order and PyTorch's usual layout in memory."""
+    """Return the same network with PyTorch's own norm, in the layers' own order and PyTorch's usual layout in memory."""
     twin = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     for name, layer in list(twin.named_children()):
         if isinstance(layer, LocalResponseNorm):
@@ -32,16 +32,21 @@ def plain(network: nn.Sequential) -> nn.Sequential:
 
 
 def batch(size: int) -> tuple[Tensor, Tensor]:
-    """A batch of noise, and classes."""
+    """Draw a batch of noise (64, 3, size, size), and classes (64,)."""
     return torch.randn(BATCH, 3, size, size), torch.randint(CLASSES, (BATCH,))
 
 
 def our_step(
     network: nn.Sequential, images: Tensor, targets: Tensor, precision: str = "32-true", shared: nn.Module | None = None
 ) -> Step:
-    """Forward, backward, clipping and update as ``Classifier`` does them. Returns the loss.
+    """Build a step: forward, backward, clipping and update as ``Classifier`` does them. It returns the loss.
 
-    ``shared`` computes the forward in place of the network, and adds up its gradients over several processes.
+    Args:
+        network: to train.
+        images: (N, 3, H, W).
+        targets: (N,) classes.
+        precision: ``32-true`` or ``bf16-mixed``.
+        shared: computes the forward in place of the network, and adds up its gradients over several processes.
     """
     images = images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), 1e-4, 0.9, nesterov=True, fused=True)
@@ -61,7 +66,7 @@ def our_step(
 
 
 def plain_step(network: nn.Sequential, images: Tensor, targets: Tensor) -> Step:
-    """The same, as a tutorial writes it."""
+    """Build the same step as a tutorial writes it."""
     optimizer = torch.optim.SGD(network.parameters(), 1e-4, 0.9, nesterov=True)
 
     def step() -> Tensor:
@@ -76,7 +81,7 @@ def plain_step(network: nn.Sequential, images: Tensor, targets: Tensor) -> Step:
 
 
 def training_steps(name: str, repeats: int) -> list[Row]:
-    """Ours against plain in one process, in float32 and ours in bfloat16; its arithmetic against sgemm."""
+    """Measure ours against plain in one process, in float32 and ours in bfloat16; its arithmetic against sgemm."""
     torch.manual_seed(0)
     size = IMAGE_SIZES[name]
     network = build_network(ModelSettings(name=name, dropout=0.0), CLASSES).to(memory_format=torch.channels_last)

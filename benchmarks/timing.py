@@ -24,7 +24,7 @@ class Row:
 
 
 def in_turns(ways: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Seconds of each way, (ways, repeats), each called in turns after one call that is not counted."""
+    """Measure the seconds of each way, (ways, repeats), called in turns after one call that is not counted."""
     seconds: list[list[float]] = [[] for _ in ways]
     for turn in range(repeats + 1):
         for way, measured in zip(ways, seconds, strict=True):
@@ -36,7 +36,7 @@ def in_turns(ways: Sequence[Callable[[], object]], repeats: int) -> list[list[fl
 
 
 def rates(name: str, ours: list[float], theirs: list[float], amount: float, unit: str, meaning: str) -> Row:
-    """Ours and theirs as ``amount`` per second (medians), and how many times faster ours is, turn by turn."""
+    """Compare ours and theirs as ``amount`` per second (medians), and how many times faster ours is, turn by turn."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return Row(
         name,

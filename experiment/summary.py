@@ -62,11 +62,11 @@ def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path, offli
             "no_content": "test images, by size, greyness and corners alone",
         }
         lines += [
-            f"  {words:<50}" + ", ".join(
+            f"  {label:<50}" + ", ".join(
                 f"{name} {100 * figures[f'{part}/{metric}']:.2f} %"
                 for metric, name in NAMES.items() if f"{part}/{metric}" in figures
             )
-            for part, words in parts.items() if f"{part}/accuracy" in figures
+            for part, label in parts.items() if f"{part}/accuracy" in figures
         ]  # fmt: skip
         if "val/accuracy" in rows[-1]:
             best = max(rows, key=lambda row: row["val/accuracy"])

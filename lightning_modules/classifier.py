@@ -166,8 +166,8 @@ def learning_rate_factor(step: int, warmup: int, steps: int, schedule: str) -> f
 
 
 def _accuracies(num_classes: int, prefix: str) -> MetricCollection:
-    # No compute groups: metrics with equal states after the first batch would share them from then on, and top-1 and top-5
-    # are equal on a batch without a mistake.
+    # No compute groups: metrics whose states are equal after the first batch would share them from then on, and those of top5
+    # and mean_per_class are equal where that batch has no mistake.
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(num_classes, average="micro"),

@@ -30,22 +30,22 @@ def test_later_wins_preset_then_file_then_key(tmp_path: Path) -> None:
     assert parse(["--config", str(file), "model=zfnet", "optim.lr=0.1"]).model.name == "zfnet"
 
 
-@pytest.mark.parametrize("words", [["--config=FILE"], ["--config", "FILE"], ["config=FILE"]])
-def test_every_setting_survives_the_file(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [["--config=FILE"], ["--config", "FILE"], ["config=FILE"]])
+def test_every_setting_survives_the_file(arguments: list[str], tmp_path: Path) -> None:
     changed = parse(["model=zfnet", "data=shapes", "logger=csv", "seed=7", "viz.probes=[circle,star]", "data.workers=2"])
     save_settings(changed, tmp_path / "config.yaml")
-    assert parse([word.replace("FILE", str(tmp_path / "config.yaml")) for word in words]) == changed
+    assert parse([argument.replace("FILE", str(tmp_path / "config.yaml")) for argument in arguments]) == changed
     assert load_settings(tmp_path / "config.yaml") == changed
 
 
-def test_dashes_and_words_as_an_agent_passes_them() -> None:
+def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
     assert parse(["--optim.lr=1e-05", "--data.flip=False", "--data.workers=None"]) == parse(
         ["optim.lr=0.00001", "data.flip=false", "data.workers=null"]
     )
 
 
 @pytest.mark.parametrize(
-    ("word", "answer"),
+    ("argument", "answer"),
     [
         ("optim.lrr=1", "unknown setting optim.lrr; did you mean optim.lr?"),
         ("lr=1", "did you mean optim.lr?"),
@@ -72,9 +72,9 @@ def test_dashes_and_words_as_an_agent_passes_them() -> None:
         ("config=nowhere.yaml", "nowhere.yaml can't be read"),
     ],
 )
-def test_one_clear_line_for_each_mistake(word: str, answer: str) -> None:
+def test_one_clear_line_for_each_mistake(argument: str, answer: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        parse([word])
+        parse([argument])
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -83,21 +83,21 @@ def test_too_high_a_rate_diverges(shapes: ImageDataModule, make_trainer: Callabl
     assert "diverged, loss nan in batch 2 of epoch 1. A lower optim.lr" in format_summary(figures, record.rows, tmp_path, None)
 
 
-def test_words_for_people(tmp_path: Path) -> None:
+def test_lines_for_people(tmp_path: Path) -> None:
     assert [format_duration(seconds) for seconds in (5, 89, 600, 11100)] == ["5 s", "89 s", "10 min", "3 h 05 min"]
     names = [f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "accuracy", "top5", "mean_per_class")]
     rows = [{"epoch": epoch, "seconds": 60.0, **dict.fromkeys(names, value)} for epoch, value in ((1, 0.5), (2, 0.4))]
     assert format_epoch(rows, 10).endswith("| 60 s, 8 min left")
     final = {f"final/{part}/{name}": 0.6 for part in ("train", "test") for name in ("accuracy", "top5", "mean_per_class")}
     figures = summary(rows, final, {"accuracy": 0.36, "mean_per_class": 0.13}, None, 120.0, {"test_crops": True})
-    words = format_summary(figures, rows, tmp_path, tmp_path / "offline-run-x")
-    assert "After 2 epochs in 2 min" in words
-    assert re.search("test images, by ten crops +top-1 60.00 %, top-5 60.00 %, mean per class 60.00 %", words)
-    assert re.search("test images, in one view +top-1 40.00 %, top-5 40.00 %, mean per class 40.00 %", words)
-    assert re.search("by size, greyness and corners alone +top-1 36.00 %, mean per class 13.00 %", words)
-    assert "Best on the validation images: epoch 1 with 50.00 %" in words
-    assert f"wandb sync {tmp_path / 'offline-run-x'}" in words
-    assert f"wandb leet {tmp_path / 'offline-run-x'}" in words
+    lines = format_summary(figures, rows, tmp_path, tmp_path / "offline-run-x")
+    assert "After 2 epochs in 2 min" in lines
+    assert re.search("test images, by ten crops +top-1 60.00 %, top-5 60.00 %, mean per class 60.00 %", lines)
+    assert re.search("test images, in one view +top-1 40.00 %, top-5 40.00 %, mean per class 40.00 %", lines)
+    assert re.search("by size, greyness and corners alone +top-1 36.00 %, mean per class 13.00 %", lines)
+    assert "Best on the validation images: epoch 1 with 50.00 %" in lines
+    assert f"wandb sync {tmp_path / 'offline-run-x'}" in lines
+    assert f"wandb leet {tmp_path / 'offline-run-x'}" in lines
 
 
 def test_a_row_with_new_columns_widens_the_file(tmp_path: Path) -> None:

@@ -81,12 +81,12 @@ def test_pictures_are_made_once_and_are_those_of_one_process(trained: Path) -> N
     assert pictures[0] == pictures[1]
 
 
-def settings(*words: str) -> Settings:
-    return parse(["data=shapes", "trainer.accelerator=cpu", *words])
+def settings(*arguments: str) -> Settings:
+    return parse(["data=shapes", "trainer.accelerator=cpu", *arguments])
 
 
 @pytest.mark.parametrize(
-    ("words", "answer"),
+    ("arguments", "answer"),
     [
         (["trainer.strategy=telepathy"], "trainer.strategy=telepathy .*You selected an invalid strategy name"),
         (["trainer.devices=0"], "trainer.devices=0 .*not a valid input"),
@@ -94,9 +94,9 @@ def settings(*words: str) -> Settings:
         (["trainer.devices=2", "model.norm=batch"], "model.norm=batch: .*use one process, or GPUs"),
     ],
 )
-def test_what_lightning_refuses_is_one_line(words: list[str], answer: str) -> None:
+def test_what_lightning_refuses_is_one_line(arguments: list[str], answer: str) -> None:
     with pytest.raises(SettingsError, match=answer) as refusal:
-        trainer_options(settings(*words), "32-true")
+        trainer_options(settings(*arguments), "32-true")
     assert "\n" not in str(refusal.value)
 
 

@@ -1,4 +1,4 @@
-"""What the machine is and does."""
+"""The machine: its description, its precision and its memory."""
 
 import platform
 import subprocess
@@ -41,9 +41,9 @@ def test_bfloat16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatc
     assert hardware.best_precision() == ("bf16-mixed" if native else "32-true")
 
 
-def test_the_machine_in_words() -> None:
-    words = hardware.describe_hardware()
-    assert words.startswith(platform.system())
-    assert hardware.describe_processor() in words
-    assert words.endswith("threads") or torch.cuda.is_available()
+def test_the_machine_is_described() -> None:
+    description = hardware.describe_hardware()
+    assert description.startswith(platform.system())
+    assert hardware.describe_processor() in description
+    assert description.endswith("threads") or torch.cuda.is_available()
     assert len(hardware.describe_processor()) > 3

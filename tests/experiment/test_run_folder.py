@@ -10,9 +10,9 @@ from configs.parser import parse, save_settings
 from experiment.run_folder import new_folder, open_run, resume_hint
 
 
-def interrupted_run(runs: Path, *words: str, age: int = 0) -> Path:
+def interrupted_run(runs: Path, *arguments: str, age: int = 0) -> Path:
     """A run's folder as an interruption leaves it, with an empty checkpoint."""
-    settings = parse([f"runs={runs}", *words])
+    settings = parse([f"runs={runs}", *arguments])
     folder = new_folder(settings)
     save_settings(settings, folder / "config.yaml")
     (folder / "checkpoints").mkdir()
@@ -59,13 +59,13 @@ def test_resume_takes_the_settings_of_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["optim.lr=0.1", "seed=2", "model.dropout=0", "data.batch_size=8", "model=zfnet", "data=shapes"]
+    "argument", ["optim.lr=0.1", "seed=2", "model.dropout=0", "data.batch_size=8", "model=zfnet", "data=shapes"]
 )
-def test_what_decides_the_result_cant_change(word: str, tmp_path: Path) -> None:
+def test_what_decides_the_result_cant_change(argument: str, tmp_path: Path) -> None:
     checkpoint = interrupted_run(tmp_path)
     with pytest.raises(SettingsError) as caught:
-        open_run([f"resume={checkpoint}", word])
-    assert word.partition("=")[0] in str(caught.value)
+        open_run([f"resume={checkpoint}", argument])
+    assert argument.partition("=")[0] in str(caught.value)
 
 
 def test_nothing_to_resume_says_what_to_do(tmp_path: Path) -> None:

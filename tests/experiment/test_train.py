@@ -1,4 +1,4 @@
-"""The door itself, as users open it: real processes of train.py on the generated data set."""
+"""train.py as users start it: real processes on the generated data set."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ SMALL = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.
          "viz.probes=[circle,star]", "trainer.max_epochs=3", "data.val_fraction=0.25", "data.train_sizes=[67,75]"]  # fmt: skip
 
 
-def start(*words: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:
+def start(*arguments: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:
     """A process of train.py, in a process group of its own as a terminal would give it."""
 
     def prepare() -> None:
@@ -31,7 +31,7 @@ def start(*words: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
 
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *words],
+        [sys.executable, str(ROOT / "train.py"), *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -42,8 +42,8 @@ def start(*words: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess
     )
 
 
-def run(*words: str, largest_file: int = resource.RLIM_INFINITY) -> tuple[int, str]:
-    process = start(*words, largest_file=largest_file)
+def run(*arguments: str, largest_file: int = resource.RLIM_INFINITY) -> tuple[int, str]:
+    process = start(*arguments, largest_file=largest_file)
     output, _ = process.communicate(timeout=300)
     return process.returncode, output
 
@@ -87,9 +87,9 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
         summary
     )
     assert summary["seconds"] > sum(row["seconds"] for row in rows)
-    mistaken_and_not = read_rows_of_words(folder / "confusion.csv")
-    assert sum(int(row["images"]) for row in mistaken_and_not) == len((folder / "split/test.txt").read_text().splitlines())
-    for words in (
+    confusion = read_table(folder / "confusion.csv")
+    assert sum(int(row["images"]) for row in confusion) == len((folder / "split/test.txt").read_text().splitlines())
+    for text in (
         "58,314,120",
         "generated shapes",
         "epoch 3/3 | train loss",
@@ -97,20 +97,20 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
         "corners alone",
         str(folder),
     ):
-        assert words in output
+        assert text in output
     assert "Traceback" not in output
 
 
-def read_rows_of_words(file: Path) -> list[dict[str, str]]:
+def read_table(file: Path) -> list[dict[str, str]]:
     with file.open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
 def test_what_a_run_recorded_can_be_kept(whole: tuple[Path, str], tmp_path: Path) -> None:
     for _ in range(2):  # the second time replaces the first
-        words = [sys.executable, "-m", "tools.archive_run", str(whole[0]), str(tmp_path / "shapes")]
-        subprocess.run(words, cwd=ROOT, check=True)
-    (row,) = read_rows_of_words(tmp_path / "runs.csv")
+        arguments = [sys.executable, "-m", "tools.archive_run", str(whole[0]), str(tmp_path / "shapes")]
+        subprocess.run(arguments, cwd=ROOT, check=True)
+    (row,) = read_table(tmp_path / "runs.csv")
     summary = json.loads((whole[0] / "summary.json").read_text())
     assert (row["model"], row["recipe"], row["seed"], row["input_size"], row["epochs"]) == (
         "alexnet",
@@ -127,8 +127,8 @@ def test_what_a_run_recorded_can_be_kept(whole: tuple[Path, str], tmp_path: Path
 
 
 def test_what_a_run_shows_can_be_measured(whole: tuple[Path, str], tmp_path: Path) -> None:
-    words = ["--per-class", "1", "--controlled", "2", "--out", str(tmp_path)]
-    subprocess.run([sys.executable, "-m", "tools.measure", str(whole[0]), str(whole[0]), *words], cwd=ROOT, check=True)
+    arguments = ["--per-class", "1", "--controlled", "2", "--out", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "tools.measure", str(whole[0]), str(whole[0]), *arguments], cwd=ROOT, check=True)
     facts = json.loads((tmp_path / "measures.json").read_text())
     assert len(facts["images"]) == 8
     (numbers,) = facts["numbers"].values()
@@ -193,7 +193,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(sign: signal.Signals, tmp_path: Path) -> None:
+def test_ctrl_c_stops_cleanly_and_says_how_to_resume(sign: signal.Signals, tmp_path: Path) -> None:
     process = start(*SMALL, f"runs={tmp_path}", "name=run")
     wait_for(process, tmp_path / "run" / "checkpoints" / "last.ckpt")
     process.send_signal(sign)
@@ -231,14 +231,14 @@ def test_a_finished_run_can_be_opened_again(whole: tuple[Path, str]) -> None:
 
 def test_under_a_wandb_agent_a_diverged_run_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
-    words = ("logger=none", f"runs={tmp_path}", "name=run", "optim={'lr': 1000, 'clip': 0}", "optim.warmup_epochs=0")
-    status, output = run(*SMALL, *words)
+    arguments = ("logger=none", f"runs={tmp_path}", "name=run", "optim={'lr': 1000, 'clip': 0}", "optim.warmup_epochs=0")
+    status, output = run(*SMALL, *arguments)
     assert status == 0, output
     assert "Stopped: the training diverged, loss" in output
 
 
 @pytest.mark.parametrize(
-    ("words", "answer"),
+    ("arguments", "answer"),
     [
         (["optim.lrr=1"], "train.py: unknown setting optim.lrr; did you mean optim.lr?"),
         (["data=shapes", "data.split=per_class", "data.train_per_class=80"], "data.train_per_class=80: "),
@@ -247,8 +247,8 @@ def test_under_a_wandb_agent_a_diverged_run_is_no_failure(tmp_path: Path, monkey
         (["resume=nowhere"], "there is no checkpoint"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_status_2_and_leaves_nothing(words: list[str], answer: str, tmp_path: Path) -> None:
-    status, output = run(*words, f"runs={tmp_path}", "logger=none")
+def test_a_mistake_is_one_line_and_exit_status_2_and_leaves_nothing(arguments: list[str], answer: str, tmp_path: Path) -> None:
+    status, output = run(*arguments, f"runs={tmp_path}", "logger=none")
     assert status == 2, output
     assert answer in output
     assert "Traceback" not in output

@@ -116,13 +116,13 @@ def test_mixed_targets_give_the_mixed_loss_and_count_by_the_larger_share(
     assert counted.tolist() == [0, 1, 2, 3]
 
 
-def test_a_first_batch_without_a_mistake_does_not_make_top1_and_top5_one() -> None:
+def test_a_first_batch_without_a_mistake_does_not_make_two_metrics_one() -> None:
     accuracies = _accuracies(10, "val/")
     logits = torch.eye(10)[:4] + 0.1 * torch.eye(10)[1:5]  # the first choice is the class itself, the second the next one
     accuracies.update(logits, torch.arange(4))
     accuracies.update(logits, torch.arange(1, 5))
     found = {name: float(value) for name, value in accuracies.compute().items()}
-    assert (found["val/accuracy"], found["val/top5"]) == (0.5, 1.0)
+    assert found == {"val/accuracy": 0.5, "val/top5": 1.0, "val/mean_per_class": (1 + 1 / 2 + 1 / 2 + 1 / 2 + 0) / 5}
 
 
 def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine() -> None:
