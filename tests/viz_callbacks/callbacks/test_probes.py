@@ -3,19 +3,20 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
 
 from configs import LoggerSettings, OptimSettings
 from datamodules.datamodule import ImageDataModule
+from datamodules.datasets import Batch
 from experiment.csv_recorder import CSVRecorder
 from experiment.loggers import build_logger, finish_logger
 from experiment.run_folder import read_rows
@@ -105,7 +106,10 @@ class Trajectory(Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        assert isinstance(outputs, Mapping)
         self.losses.append(float(outputs["loss"]))
 
 
