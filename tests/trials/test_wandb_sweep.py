@@ -26,11 +26,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def server() -> Iterator[WandbServer]:
+def server(tmp_path: Path) -> Iterator[WandbServer]:
     """It stops a run of so many epochs once it has seen the first, as hyperband would stop a bad one."""
     server = WandbServer(lambda run: bool(run.history) and run.args["trainer.max_epochs"] == {"value": FOR_EVER})
     yield server
     server.close()
+    for process in processes_of(tmp_path):  # of a test that failed
+        process.kill()
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def wandb(environment: dict[str, str], *arguments: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
