@@ -39,6 +39,7 @@ def test_the_plain_network_is_the_same_function(name: str) -> None:
     torch.testing.assert_close(theirs(images), ours(images), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_is_measured_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for module in (steps, loop):
         monkeypatch.setattr(module, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
@@ -52,6 +53,7 @@ def test_a_step_is_measured_and_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (tmp_path / "benchmark.md").read_text().count("\n| ") == 1 + len(facts["rows"])
 
 
+@pytest.mark.slow
 def test_two_processes_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
     whole, gradients, number = devices.two_processes("alexnet", 1)
@@ -74,6 +76,7 @@ def test_the_input_pipeline_and_the_pictures_are_measured(monkeypatch: pytest.Mo
     assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in (*piped, *looked.values()))
 
 
+@pytest.mark.slow
 def test_projections_are_measured_and_compared_with_captums(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
     monkeypatch.setattr(projections, "CAPTUM_MAPS", {"conv1": 96, "conv3": 2})
@@ -96,6 +99,7 @@ def test_without_captum_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, cap
     assert "pip install -e '.[test]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_pictures_of_all_maps_are_measured(monkeypatch: pytest.MonkeyPatch, shapes: ImageDataModule) -> None:
     monkeypatch.setattr(projections, "Caltech101", lambda settings, size, seed: shapes)
     monkeypatch.setattr(projections, "build_network", lambda settings, classes: small_network(classes))

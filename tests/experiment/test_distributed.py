@@ -31,6 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 @pytest.mark.parametrize(("precision", "tolerance"), [("64-true", 1e-12), ("32-true", 2e-6)])
 def test_the_weights_are_those_of_one_process(trained: Path, processes: int, precision: str, tolerance: float) -> None:
@@ -43,6 +44,7 @@ def test_the_weights_are_those_of_one_process(trained: Path, processes: int, pre
                 assert (weights - shared[name]).abs().max() <= tolerance * weights.abs().max(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_the_figures_are_those_of_one_process(trained: Path, processes: int) -> None:
     """Of each epoch and of the end: nothing counted twice, though three can't share the test images evenly."""
@@ -64,6 +66,7 @@ def test_the_figures_are_those_of_one_process(trained: Path, processes: int) -> 
     assert all(final[0][name] == final[1][name] for name in final[0] if "loss" not in name), "counts are counts"
 
 
+@pytest.mark.slow
 def test_each_process_sees_other_images_and_together_those_of_one(trained: Path) -> None:
     alone = json.loads((trained / "64-true-1/seen-0.json").read_text())
     shares = [json.loads((trained / f"64-true-3/seen-{rank}.json").read_text()) for rank in range(3)]
@@ -72,6 +75,7 @@ def test_each_process_sees_other_images_and_together_those_of_one(trained: Path)
     assert sorted(itertools.chain(*shares)) == sorted(alone)
 
 
+@pytest.mark.slow
 def test_pictures_are_made_once_and_are_those_of_one_process(trained: Path) -> None:
     pictures = [
         {file.relative_to(each): file.read_bytes() for file in each.rglob("epoch-*")}

@@ -17,6 +17,7 @@ ALIKE = [
     "viz.top_maps=0", "viz.sensitivity=false", "optim.name=sgd", "optim.lr=0.01",
 ]  # fmt: skip
 TWO = ["trainer.devices=2", "trainer.strategy=ddp"]
+pytestmark = pytest.mark.slow
 
 
 def test_the_run_is_that_of_one_process(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.small_network import small_network
 from tools import side_by_side
 
 
+@pytest.mark.slow
 def test_all_pictures_of_each_run_and_the_runs_side_by_side(
     shapes: ImageDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
