@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -94,7 +93,7 @@ def _share(
     forward = DistributedDataParallel(pool_before_relu(network))
     gradients = torch.zeros(sum(weight.numel() for weight in network.parameters()))
     number = torch.zeros(1)
-    tasks: dict[str, Callable[[], Any]] = {
+    tasks: dict[str, Callable[[], object]] = {
         "step": our_step(network, images, targets, precision, forward),
         "gradients": lambda: dist.all_reduce(gradients),
         "number": lambda: [dist.all_reduce(number) for _ in range(EXCHANGES)],

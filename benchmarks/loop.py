@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.steps import BATCH, CLASSES, CLIP, batch, our_step
 from benchmarks.timing import Row, rates
 from configs import ModelSettings, OptimSettings
+from datamodules.datasets import Batch
 from experiment.divergence import StopOnDivergence
 from experiment.hardware import configure_malloc
 from experiment.loggers import quiet_lightning
@@ -36,17 +37,17 @@ class Clock(Callback):
         self.ends.append(time.perf_counter())
 
 
-class OneBatch(Dataset[Any]):
+class OneBatch(Dataset[Batch]):
     """The same batch again and again, so that loading costs nothing."""
 
-    def __init__(self, batch: Any, count: int) -> None:
+    def __init__(self, batch: Batch, count: int) -> None:
         self.batch = batch
         self.count = count
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> Batch:
         return self.batch
 
 

@@ -40,7 +40,7 @@ def parse(arguments: list[str]) -> Settings:
     files = [value for key, value in pairs if key == "config"]
     dotted = [(key, value) for key, value in pairs if key not in (*GROUPS, "config")]
 
-    config: Any = OmegaConf.structured(Settings)
+    config: DictConfig = OmegaConf.structured(Settings)
     for file in files:
         config = _merge(config, _load(Path(file)), file)
     for group in GROUPS:
@@ -181,9 +181,9 @@ def _explain_unknown(key: str) -> str:
     return f"unknown setting {key}; python train.py --help shows every key"
 
 
-def _merge(config: Any, change: Any, origin: str) -> Any:
+def _merge(config: DictConfig, change: DictConfig, origin: str) -> DictConfig:
     try:
-        return OmegaConf.merge(config, change)
+        return typing.cast(DictConfig, OmegaConf.merge(config, change))
     except OmegaConfBaseException as problem:
         key = str(getattr(problem, "full_key", "") or "")
         known = [name for name, _ in fields()]

@@ -16,7 +16,6 @@ from configs.settings import Settings, SettingsError
 _FIXED_WHEN_RESUMING = ("model", "data", "optim", "seed")
 _MAY_MOVE = ("root", "archives", "cache", "cache_dir", "workers")
 
-
 ERROR_FILE = "error.txt"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
@@ -66,7 +67,7 @@ class Classifier(LightningModule):
         logits: Tensor = pool_before_relu(self.network)(images.to(next(self.network.parameters()).dtype))
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Seed dropout by (seed, epoch, rank), so that a resumed run draws what the whole run would have."""
         if batch_idx == 0:
             torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
@@ -101,7 +102,7 @@ class Classifier(LightningModule):
         """Add up all processes' counts."""
         self.confusion_matrix = self.confusion.compute()
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser, with weight decay on weights only, and the learning rate's schedule by steps."""
         decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
