@@ -37,6 +37,7 @@ WRITER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the end", "at the end"])
 def test_a_kill_while_saving_leaves_the_earlier_checkpoint_whole(moment: str, tmp_path: Path) -> None:
     target = tmp_path / "last.ckpt"

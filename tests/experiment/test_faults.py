@@ -41,6 +41,7 @@ def run_program(program: str, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_fault_in_a_run_is_told_apart_from_its_users_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     status, output, errors = run_program(FAILING_CALLBACK, *SMALL, f"runs={tmp_path}", "name=run")
@@ -63,6 +64,7 @@ def test_a_fault_in_a_run_is_told_apart_from_its_users_and_the_run_can_be_resume
     assert not (folder / "error.txt").exists(), "it belongs to what was before"
 
 
+@pytest.mark.slow
 def test_a_fault_before_there_is_a_folder_goes_to_the_terminal_whole(tmp_path: Path) -> None:
     status, _, errors = run_program(FAILING_DATA, *SMALL, f"runs={tmp_path}")
     assert status == 70

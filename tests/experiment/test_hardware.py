@@ -24,6 +24,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is Linux's; elsewhere nothing is done")
 def test_freed_memory_is_used_again_without_asking_the_system() -> None:
     faults = {
