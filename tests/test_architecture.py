@@ -129,6 +129,7 @@ def loaded_by(*modules: str) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(done.stdout)}
 
 
+@pytest.mark.slow
 def test_methods_can_be_used_without_lightning_or_matplotlib() -> None:
     loaded = loaded_by(*(module for module in TREE.modules if belongs(module, "viz_callbacks.methods")))
     assert "torch" in loaded

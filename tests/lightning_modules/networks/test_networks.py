@@ -83,6 +83,7 @@ def test_table_runs_nothing_and_changes_nothing() -> None:
     assert torch.equal(before, next(network.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "stride", "side"), [(7, 4, 56), (7, 2, 111)])
 def test_the_first_layer_takes_zfnets_steps(size: int, stride: int, side: int) -> None:
     network = build_network(ModelSettings(name="alexnet", conv1_size=size, conv1_stride=stride), 10).eval()
@@ -100,6 +101,7 @@ def test_two_streams_see_half_of_the_maps() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == 60_965_224  # Krizhevsky: 60 million
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet", "zfnet"])
 @pytest.mark.parametrize(
     ("activation", "pooling", "norm"),
@@ -118,6 +120,7 @@ def test_variants_run_and_learn(name: str, activation: str, pooling: str, norm: 
     assert first.weight.grad.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [67, 131, 227, 260])
 def test_one_network_takes_images_of_any_size(size: int) -> None:
     for name in ("alexnet", "zfnet"):

@@ -23,7 +23,7 @@ from viz_callbacks.methods.top_activations import project_top_activations
 from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 
-@pytest.fixture(scope="module", params=["alexnet", "vgg11"])
+@pytest.fixture(scope="module", params=["alexnet", pytest.param("vgg11", marks=pytest.mark.slow)])
 def torchvisions(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
     """A network of torchvision's with all its in-place rectifiers, in training, and images as small as it takes."""
     torch.manual_seed(0)

@@ -55,6 +55,7 @@ def assert_equal_to_whole(traces: Sequence[LayerTrace], layer: str, units: Units
         assert not outside.any(), "what lies outside of the image is 0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet", "zfnet"])
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3", "conv5"])
 def test_single_activations_of_the_two_networks(name: str, layer: str) -> None:
