@@ -30,6 +30,7 @@ def test_rates_are_medians_and_the_spread_is_of_turns() -> None:
     assert (row.ours, row.theirs, row.ratio, row.spread) == (4.0, 8 / 3, 1.0, (1.0, 3.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet", "zfnet"])
 def test_the_plain_network_is_the_same_function(name: str) -> None:
     ours = build_network(ModelSettings(name=name, dropout=0.0), 5).to(memory_format=torch.channels_last)

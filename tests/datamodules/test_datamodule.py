@@ -59,6 +59,7 @@ def test_batches_are_augmented_images_in_the_order_of_the_epoch() -> None:
             assert targets[position] == data.targets[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_images_grow_in_equal_stages(workers: int) -> None:
     found = []
@@ -172,6 +173,7 @@ def fit(folder: Path, epochs: int, workers: int, resume: Path | None = None) -> 
     return module, folder / "end.ckpt"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_resumed_run_sees_the_same_images(tmp_path: Path, workers: int) -> None:

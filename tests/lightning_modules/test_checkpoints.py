@@ -41,6 +41,7 @@ def test_a_missing_or_damaged_file_is_one_clear_line(tmp_path: Path) -> None:
         load_network(tmp_path / "other.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_file_damaged_in_any_way_is_refused_or_read(zipped: bool, tmp_path: Path) -> None:
     file, rng = tmp_path / "damaged.ckpt", random.Random(1)
@@ -68,6 +69,7 @@ def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_network_comes_back_as_it_was(tmp_path: Path) -> None:
     model = ModelSettings(name="zfnet", norm="batch")
     network = build_network(model, 3)

@@ -99,6 +99,7 @@ class Recount(Callback):
             self.epochs[-1][name].append({k for k, each in enumerate(weights) if plain_rms(each) > limit * 1.00001})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_each_epoch_counts_the_different_filters_that_were_clipped(
     precision: str, shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path

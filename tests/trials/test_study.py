@@ -17,6 +17,8 @@ from trials import database, study
 from trials.study import Study
 from trials.sweep_file import Sweep, read_sweep
 
+pytestmark = pytest.mark.slow
+
 
 def sweep_of(folder: Path, **others: object) -> Sweep:
     content = {"name": "tried", "method": "grid", "parameters": {"lr": {"values": [0.1, 0.2]}}} | others

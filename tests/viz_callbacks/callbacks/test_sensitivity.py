@@ -18,6 +18,7 @@ from viz_callbacks.methods.invariance import invariance
 from viz_callbacks.methods.occlusion import occlusion
 
 
+@pytest.mark.slow
 def test_both_show_what_the_functions_compute(
     shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:

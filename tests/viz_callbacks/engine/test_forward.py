@@ -133,6 +133,7 @@ def test_a_copy_shares_all_tensors_and_nothing_that_is_set_on_it() -> None:
         assert not any(module.training or getattr(module, "inplace", False) for module in twin.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parametrized", [False, True])
 def test_compiled_layers_evaluate_too(parametrized: bool) -> None:
     dropout, conv, x = nn.Dropout(0.5), nn.Conv2d(1, 1, 1), torch.randn(1, 1, 6, 6)
