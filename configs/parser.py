@@ -94,7 +94,7 @@ def help_text() -> str:
         "  --config FILE                             settings of an earlier run: RUN/config.yaml",
     ]
     section = None
-    defaults = Settings()
+    defaults = parse([])
     for key, entry in fields():
         if key.partition(".")[0] != section and "." in key:
             section = key.partition(".")[0]

@@ -45,7 +45,11 @@ def load_network(path: str | Path) -> tuple[nn.Sequential, list[str]]:
     try:
         class_names = [str(name) for name in checkpoint["class_names"]]
         network = build_network(ModelSettings(**checkpoint["settings"]["model"]), len(class_names))
-        network.load_state_dict({name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()})
+        prefix = "network."  # beside it lies what only the training needs, such as the auxiliary classifier
+        weights = {
+            name.removeprefix(prefix): each for name, each in checkpoint["state_dict"].items() if name.startswith(prefix)
+        }
+        network.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as problem:
         raise SettingsError(f"{path} holds no network of this project: {str(problem).splitlines()[0]}") from problem
     return network.eval(), class_names

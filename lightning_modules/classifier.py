@@ -16,12 +16,18 @@ from torchvision.transforms.v2.functional import ten_crop
 
 from configs import OptimSettings
 from lightning_modules.networks.layers import pool_before_relu
+from lightning_modules.weight_standardization import FILTER_NORM, conv_weights, standardize_filters
 
 PARTS = ("train", "val", "test", "final/train", "final/test")
 
 
 class Classifier(LightningModule):
     """A module that trains ``network`` by cross-entropy and measures it on the parts train, val and test.
+
+    While training, an auxiliary classifier (GoogLeNet's idea; Szegedy et al. 2015, arXiv 1409.4842, section 5) learns the same
+    targets from the means of the last convolution's rectified maps, so that the convolutions get a gradient that has not passed
+    the dense layers; afterwards it is no part of the network. Convolution filters are standardised
+    (``weight_standardization``). Either can be switched off in ``optim``.
 
     Metrics of each part: ``loss`` (cross-entropy in nats, without label smoothing, so that parts compare), ``accuracy``
     (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), the last three as shares from 0 to 1. Those of
@@ -53,6 +59,10 @@ class Classifier(LightningModule):
         super().__init__()
         self.network = network
         self.optim = optim
+        filters = conv_weights(network)
+        self.standardized = filters if optim.name == "adamw" and optim.filter_rate else []
+        standardize_filters(self.standardized)
+        self.auxiliary = nn.Linear(len(filters[-1]), num_classes) if optim.auxiliary_weight else None
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.checkpoint_metadata = checkpoint_metadata or {}
@@ -64,8 +74,14 @@ class Classifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the logits (N, num_classes) of images (N, 3, H, W)."""
-        logits: Tensor = pool_before_relu(self.network)(images.to(next(self.network.parameters()).dtype))
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return self._logits_and_maps(images)[0]
+
+    def _logits_and_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the logits (N, num_classes), and the last convolution's output (N, K, h, w)."""
+        layers = pool_before_relu(self.network)
+        end = max(index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)) + 1
+        maps = layers[:end](images.to(next(self.network.parameters()).dtype))
+        return _at_least_float32(layers[end:](maps)), maps
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Seed dropout by (seed, epoch, rank), so that a resumed run draws what the whole run would have."""
@@ -75,9 +91,18 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss to minimise, of one batch."""
         images, targets = batch
-        logits = self(images)
+        logits, maps = self._logits_and_maps(images)
         self._measure("train", logits.detach(), targets if targets.ndim == 1 else targets.argmax(1))
-        return F.cross_entropy(logits, targets, label_smoothing=self.optim.label_smoothing)
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.optim.label_smoothing)
+        if self.auxiliary is not None:
+            auxiliary_logits = _at_least_float32(self.auxiliary(maps.relu().mean((2, 3))))
+            auxiliary_loss = F.cross_entropy(auxiliary_logits, targets, label_smoothing=self.optim.label_smoothing)
+            loss = loss + self.optim.auxiliary_weight * auxiliary_loss
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Standardise the filters that the step has changed."""
+        standardize_filters(self.standardized)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure one batch of the part that its loader belongs to."""
@@ -103,10 +128,20 @@ class Classifier(LightningModule):
         self.confusion_matrix = self.confusion.compute()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build the optimiser, with weight decay on weights only, and the learning rate's schedule by steps."""
-        decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        """Build the optimiser and the learning rate's schedule by steps.
+
+        Weights decay, biases and norms don't. Standardised filters don't either, as their norm is fixed; each layer of them has
+        a rate relative to the root mean square of its weights.
+        """
+        standardized = {id(weights) for weights in self.standardized}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in standardized]
+        groups: list[dict[str, Any]] = [
+            {"params": [each for each in others if each.ndim > 1], "weight_decay": self.optim.weight_decay},
+            {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0},
+        ]
+        for weights in self.standardized:
+            root_mean_square = FILTER_NORM / math.sqrt(weights[0].numel())
+            groups.append({"params": [weights], "lr": self.optim.filter_rate * root_mean_square, "weight_decay": 0.0})
         fused = self.trainer.precision in ("32-true", "bf16-mixed")  # one pass over the weights; excludes loss scaling
         optimizer: torch.optim.Optimizer
         if self.optim.name == "adamw":
@@ -129,7 +164,7 @@ class Classifier(LightningModule):
     ) -> None:
         """Clip by ``clip_gradient``: Lightning's own clipping refuses fused optimisers under mixed precision."""
         if gradient_clip_val:
-            clip_gradient(list(self.network.parameters()), gradient_clip_val)
+            clip_gradient(list(self.parameters()), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the settings and class names beside the weights."""
@@ -178,6 +213,10 @@ def _accuracies(num_classes: int, prefix: str) -> MetricCollection:
         prefix=prefix,
         compute_groups=False,
     )
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _derive_seed(*numbers: int) -> int:

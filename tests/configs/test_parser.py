@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_defaults_are_the_dataclasses_with_the_default_presets() -> None:
-    assert parse([]) == Settings()
+    expected = Settings()
+    expected.model.smooth_start, expected.optim.filter_rate, expected.optim.auxiliary_weight = 1.5, 0.08, 0.5  # recipe=fast
+    assert parse([]) == expected
 
 
 def test_later_wins_preset_then_file_then_key(tmp_path: Path) -> None:
@@ -80,7 +82,9 @@ def test_one_clear_line_for_each_mistake(argument: str, answer: str) -> None:
 
 
 def test_the_steps_to_zfnet_are_alexnets_only() -> None:
-    assert parse(["model=alexnet-7x7-stride2"]).model == ModelSettings("alexnet", conv1_size=7, conv1_stride=2)
+    assert parse(["model=alexnet-7x7-stride2"]).model == ModelSettings(
+        "alexnet", smooth_start=1.5, conv1_size=7, conv1_stride=2
+    )
     with pytest.raises(SettingsError, match="zfnet has its own"):
         parse(["model=zfnet", "model.conv1_stride=4", "model.conv1_size=7"])
 
@@ -99,12 +103,21 @@ def test_l2_pooling_takes_one_size_only() -> None:
             parse(one_left)
 
 
-def test_the_fast_recipe_is_the_defaults_and_says_so_in_full() -> None:
+def test_the_fast_recipe_is_what_a_run_gets_and_the_other_changes_all_of_it() -> None:
     recipe, changed = (yaml.safe_load((PRESETS / f"recipe/{name}.yaml").read_text()) for name in ("fast", "report"))
-    defaults = flat(Settings())
+    used = flat(parse([]))
     for group, values in recipe.items():
-        assert values == {key: defaults[f"{group}.{key}"] for key in values}
+        assert values == {key: used[f"{group}.{key}"] for key in values}
         assert set(changed[group]) == set(values)  # so that recipe=fast takes back all that recipe=report sets
+
+
+def test_a_configuration_file_of_an_earlier_version_trains_as_it_did() -> None:
+    without = Settings()
+    assert (without.model.smooth_start, without.optim.filter_rate, without.optim.auxiliary_weight) == (0, 0, 0)
+
+
+def test_help_shows_what_a_run_gets() -> None:
+    assert "optim.filter_rate=0.08" in help_text()
 
 
 def test_recipes_come_before_the_data_sets_own_needs() -> None:

@@ -1,0 +1,85 @@
+"""Standardised filters: what the projection does, that a training keeps them so, and that each layer turns at the same rate."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning import Trainer
+from torch import Tensor, nn
+
+from configs import OptimSettings
+from datamodules.datamodule import ImageDataModule
+from lightning_modules.classifier import Classifier
+from lightning_modules.networks.layers import initialise
+from lightning_modules.weight_standardization import FILTER_NORM, conv_weights, standardize_filters
+from tests.small_network import small_network
+
+
+def lengths(weights: Tensor) -> list[float]:
+    return [math.sqrt(sum(value * value for value in each.flatten().tolist())) for each in weights]
+
+
+def test_each_filter_gets_mean_zero_and_the_length_and_keeps_the_direction_of_the_rest() -> None:
+    torch.manual_seed(0)
+    before = torch.randn(20, 3, 5, 4, dtype=torch.float64) * torch.linspace(0.01, 3, 20)[:, None, None, None] + 0.3
+    weights = before.clone()
+    standardize_filters([weights])
+    for old, new in zip(before, weights, strict=True):
+        values = old.flatten().tolist()
+        rest = [value - sum(values) / len(values) for value in values]
+        length = math.sqrt(sum(value * value for value in rest))
+        assert new.flatten().tolist() == pytest.approx([value * math.sqrt(2) / length for value in rest])
+    again = weights.clone()
+    standardize_filters([again])
+    torch.testing.assert_close(again, weights)
+
+
+def test_the_length_is_what_he_gives_to_any_size() -> None:
+    torch.manual_seed(0)
+    for conv in (nn.Conv2d(3, 500, 11), nn.Conv2d(64, 500, 5)):
+        initialise(conv, "relu")
+        assert sum(lengths(conv.weight)) / 500 == pytest.approx(FILTER_NORM, rel=0.01)
+
+
+def test_a_training_keeps_them_so_and_every_layer_turns_at_the_same_rate(
+    shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
+) -> None:
+    model = Classifier(small_network(), 8, OptimSettings(filter_rate=0.05, warmup_epochs=0), shapes.steps_per_epoch)
+    before = [weights.detach().clone() for weights in conv_weights(model.network)]
+    make_trainer(2, [], precision="bf16-mixed").fit(model, shapes)
+    for old, new in zip(before, conv_weights(model.network), strict=True):
+        assert lengths(old) == pytest.approx([FILTER_NORM] * len(old), rel=1e-5)
+        assert lengths(new) == pytest.approx([FILTER_NORM] * len(new), rel=1e-5)
+        assert new.mean((1, 2, 3)).tolist() == pytest.approx([0] * len(new), abs=1e-6)
+        turned = F.cosine_similarity(old.flatten(1), new.flatten(1)).acos()
+        steps = 2 * shapes.steps_per_epoch
+        assert 0.1 * 0.05 * math.sqrt(steps) < float(turned.median()) < 0.05 * steps
+
+
+def test_rates_are_relative_to_the_filters_size(shapes: ImageDataModule, make_trainer: Callable[..., Trainer]) -> None:
+    model = Classifier(small_network(), 8, OptimSettings(lr=0.001, filter_rate=0.05), shapes.steps_per_epoch)
+    trainer = make_trainer(1, [])
+    trainer.fit(model, shapes)
+    rates = [(group["initial_lr"], group["weight_decay"]) for group in trainer.optimizers[0].param_groups]
+    assert rates == [
+        (0.001, 0.3), (0.001, 0.0), (pytest.approx(0.05 * math.sqrt(2 / (3 * 7 * 7))), 0.0),
+        (pytest.approx(0.05 * math.sqrt(2 / (6 * 3 * 3))), 0.0),
+    ]  # fmt: skip
+    grouped = [each for group in trainer.optimizers[0].param_groups for each in group["params"]]
+    assert len(grouped) == len({id(each) for each in grouped}) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("optim", [OptimSettings(name="adamw"), OptimSettings(name="sgd", filter_rate=0.05)])
+def test_filters_are_left_alone_without_a_rate_of_their_own_or_by_sgd(
+    optim: OptimSettings, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
+) -> None:
+    network = small_network()
+    (start, _) = (weights.detach().clone() for weights in conv_weights(network))
+    model = Classifier(network, 8, optim, shapes.steps_per_epoch)
+    assert torch.equal(conv_weights(model.network)[0], start)
+    trainer = make_trainer(1, [])
+    trainer.fit(model, shapes)
+    assert len(trainer.optimizers[0].param_groups) == 2
+    assert len({*lengths(conv_weights(model.network)[0])}) > 1
