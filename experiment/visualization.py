@@ -15,6 +15,7 @@ from lightning_modules.networks.registry import IMAGE_SIZES
 from viz_callbacks.callbacks import (
     DeconvolutionPictures,
     DeNetPictures,
+    FilterMetricsLogger,
     FilterPictures,
     InvariancePictures,
     OcclusionPictures,
@@ -40,6 +41,7 @@ def visualization_callbacks(
         ),
         OcclusionPictures(folder / "occlusion", probes, every_n_epochs=last),
         InvariancePictures(folder / "invariance", probes, every_n_epochs=last),
+        FilterMetricsLogger(every_n_epochs=every if settings.metrics else 0),
         ProjectionMetricsLogger(probes, every_n_epochs=every if settings.metrics else 0),
     ]
 

@@ -28,6 +28,7 @@ dog/epoch-001.jpg ['deconvolution-of-0', 'denet-predicted-class', 'denet-true-cl
 
 from viz_callbacks.callbacks.deconvolution import DeconvolutionPictures
 from viz_callbacks.callbacks.denet import DeNetPictures
+from viz_callbacks.callbacks.filter_metrics import FilterMetricsLogger
 from viz_callbacks.callbacks.filters import FilterPictures
 from viz_callbacks.callbacks.probes import Probes
 from viz_callbacks.callbacks.projection_metrics import ProjectionMetricsLogger
@@ -37,6 +38,7 @@ from viz_callbacks.callbacks.top_activations import ReferenceImages, TopActivati
 __all__ = [
     "DeNetPictures",
     "DeconvolutionPictures",
+    "FilterMetricsLogger",
     "FilterPictures",
     "InvariancePictures",
     "OcclusionPictures",

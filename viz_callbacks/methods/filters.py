@@ -32,6 +32,20 @@ def first_filters(network: nn.Module) -> Tensor:
     raise ValueError("The network has no convolution layer, so it has no filters to look at.")
 
 
+def conv_filters(network: nn.Module) -> dict[str, Tensor]:
+    """Return the filters (K, C, h, w) of all convolution layers by name, first to last, detached; one used twice counts once.
+
+    >>> filters = conv_filters(nn.Sequential(nn.Conv2d(3, 4, 5), nn.Conv2d(4, 6, 3)))
+    >>> {name: tuple(weights.shape) for name, weights in filters.items()}
+    {'0': (4, 3, 5, 5), '1': (6, 4, 3, 3)}
+
+    Raises:
+        UntraceableError: the network isn't a list of layers.
+    """
+    layers = {id(layer): (name, layer) for name, layer in reversed(list(named_layers(network))) if isinstance(layer, nn.Conv2d)}
+    return {name: layer.weight.detach() for name, layer in reversed(layers.values())}
+
+
 def root_mean_squares(filters: Tensor) -> Tensor:
     """Return the root mean square (K,) of each of the filters (K, C, h, w): Zeiler and Fergus's measure of a filter's size."""
     return filters.float().square().mean((1, 2, 3)).sqrt()

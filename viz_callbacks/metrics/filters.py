@@ -5,6 +5,8 @@ at high frequencies, so gradients hardly reach those of a filter, and what the r
 takes it away. A network can classify well with such filters; pictures projected through them show noise.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -104,9 +106,34 @@ class EffectiveRank(Metric):
 
     def update(self, filters: Tensor) -> None:
         """Measure a layer's filters (K, C, h, w); of several updates the last one counts."""
-        shares = F.normalize(torch.linalg.svdvals(filters.detach().flatten(1).double()), p=1, dim=0)
+        rows = filters.detach().flatten(1).double()
+        gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+        shares = F.normalize(torch.linalg.eigvalsh(gram).clamp(min=0).sqrt(), p=1, dim=0)
         self.rank = torch.special.entr(shares).sum().exp().float()
 
     def compute(self) -> Tensor:
         """Return the effective rank, NaN without filters."""
         return self.rank
+
+
+def measure_filters(filters: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, float]:
+    """Measure the filters of layers, first to last, by the layers' names.
+
+    >>> start = {"conv1": torch.randn(4, 3, 5, 5), "conv2": torch.randn(6, 4, 3, 3)}
+    >>> list(measure_filters({name: 2 * weights for name, weights in start.items()}, start))
+    ['learned/conv1', 'effective_rank/conv1', 'learned/conv2', 'effective_rank/conv2', 'low_frequency/conv1']
+
+    Args:
+        filters: of each layer now, (K, C, h, w).
+        start: the same layers' before training.
+
+    Returns:
+        ``learned/LAYER`` (``FilterLearning``) and ``effective_rank/LAYER`` (``EffectiveRank``); of the first layer, whose
+        filters lie in the pixels, ``low_frequency/LAYER`` (``LowFrequencyShare``).
+    """
+    found = {}
+    for name, own in filters.items():
+        found[f"learned/{name}"] = float(FilterLearning()(own, start[name]))
+        found[f"effective_rank/{name}"] = float(EffectiveRank()(own))
+    first = next(iter(filters))
+    return found | {f"low_frequency/{first}": float(LowFrequencyShare()(filters[first]))}
