@@ -1,5 +1,6 @@
 """Pictures beside and above each other, with words: what every sheet is put together from."""
 
+import math
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
@@ -41,15 +42,15 @@ def stack_horizontally(pictures: Sequence[Image.Image], gap: int = COLUMN_GAP) -
 
 
 def labelled_row(tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
-    """Put named pictures (H, W, 3) of one size beside each other, their names above."""
-    height, width = tiles[0][1].shape[:2]
-    row = Image.new("RGB", (len(tiles) * (width + TILE_GAP) - TILE_GAP, height + 20), BACKGROUND)
-    draw = ImageDraw.Draw(row)
-    for number, (name, tile) in enumerate(tiles):
-        left = number * (width + TILE_GAP)
-        draw.text((left, 2), name, TEXT, font(13))
-        row.paste(Image.fromarray(tile), (left, 20))
-    return row
+    """Put named pictures (H, W, 3) beside each other, their names above; a long name makes its column wider."""
+    columns = []
+    for name, tile in tiles:
+        height, width = tile.shape[:2]
+        column = Image.new("RGB", (max(width, math.ceil(font(13).getlength(name))), height + 20), BACKGROUND)
+        ImageDraw.Draw(column).text((0, 2), name, TEXT, font(13))
+        column.paste(Image.fromarray(tile), (0, 20))
+        columns.append(column)
+    return stack_horizontally(columns, TILE_GAP)
 
 
 def legend(names: Sequence[str]) -> Image.Image:

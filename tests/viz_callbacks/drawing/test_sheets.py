@@ -47,3 +47,15 @@ def test_curves_leave_nothing_behind_in_pyplot() -> None:
     sheet = sheets.curves_sheet(["t"], ["a", "b"], [("pixels", range(5), curves)] * 2, ["x", "y", "z"])
     assert np.asarray(sheet).std() > 1
     assert not pyplot.get_fignums()
+
+
+def test_a_name_that_is_longer_than_its_picture_does_not_run_into_the_next() -> None:
+    tile = np.zeros((10, 20, 3), np.uint8)
+    long = "Deconvolution of conv5"
+    row = np.asarray(layout.labelled_row([(long, tile), ("DeNet", tile)]))
+    alone = np.asarray(layout.labelled_row([(long, tile)]))
+    second = alone.shape[1] + layout.TILE_GAP
+    assert second > 20 + layout.TILE_GAP
+    assert np.array_equal(row[:, : alone.shape[1]], alone)
+    assert np.array_equal(row[:, second:], np.asarray(layout.labelled_row([("DeNet", tile)])))
+    assert (row[:, alone.shape[1] : second] == 255).all()
