@@ -242,7 +242,7 @@ def test_under_a_wandb_agent_a_diverged_run_is_no_failure(tmp_path: Path, monkey
     ("arguments", "answer"),
     [
         (["optim.lrr=1"], "train.py: unknown setting optim.lrr; did you mean optim.lr?"),
-        (["data=shapes", "data.split=per_class", "data.train_per_class=80"], "data.train_per_class=80: "),
+        (["data=shapes", "data.split=per_class", "data.train_per_class=300"], "data.train_per_class=300: "),
         (["data=shapes", "data.image_size=67", "viz.probes=[hexagon]"], "viz.probes: "),
         (["data=shapes", "data.batch_size=100000"], "data.batch_size=100000: "),
         (["resume=nowhere"], "there is no checkpoint"),
