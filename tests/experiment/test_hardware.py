@@ -3,12 +3,14 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from experiment import hardware
 
+ROOT = Path(__file__).parents[2]
 FAULTS = """
 import resource, sys, torch
 from experiment.hardware import configure_malloc
@@ -28,7 +30,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is Linux's; elsewhere nothing is done")
 def test_freed_memory_is_used_again_without_asking_the_system() -> None:
     faults = {
-        way: int(subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, text=True, check=True).stdout)
+        way: int(
+            subprocess.run([sys.executable, "-c", FAULTS, way], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        )
         for way in ("keep", "leave")
     }
     assert faults["leave"] > 1000
