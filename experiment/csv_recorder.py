@@ -50,7 +50,8 @@ class CSVRecorder(Callback):
                     logger.log_metrics(row)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and forget the figures of the epoch before: what is not measured in this one has no value."""
+        trainer.callback_metrics.clear()  # Lightning only ever adds to it
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

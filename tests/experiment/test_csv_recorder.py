@@ -21,6 +21,7 @@ from experiment.run_folder import read_rows
 from experiment.summary import format_summary, summary
 from lightning_modules.classifier import Classifier
 from tests.small_network import small_network
+from viz_callbacks.callbacks import FilterMetricsLogger
 
 
 def test_a_row_for_each_epoch_on_disk_on_the_terminal_and_in_the_logger(
@@ -46,6 +47,16 @@ def test_a_row_for_each_epoch_on_disk_on_the_terminal_and_in_the_logger(
     assert [row["test/loss"] for row in read_rows(tmp_path / "csv" / "metrics.csv")] == [row["test/loss"] for row in rows]
     assert Image.open(tmp_path / "curves.png").size[0] > 500
     assert not list(tmp_path.glob(".*partial"))
+
+
+def test_an_epoch_has_no_figure_that_was_not_measured_in_it(
+    classifier: Classifier, shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    record = CSVRecorder(tmp_path, "t")
+    make_trainer(5, [FilterMetricsLogger(every_n_epochs=2), record]).fit(classifier, shapes)
+    rows = read_rows(tmp_path / "metrics.csv")
+    assert [row["epoch"] for row in rows if "learned/conv1" in row] == [2, 4, 5]
+    assert all("test/accuracy" in row and "train/loss" in row for row in rows)
 
 
 def test_rows_before_an_interruption_are_kept_once_and_sent_to_the_logger_again(
