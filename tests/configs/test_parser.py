@@ -16,9 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_defaults_are_the_dataclasses_with_the_default_presets() -> None:
-    expected = Settings()
-    expected.model.smooth_start, expected.optim.filter_rate, expected.optim.auxiliary_weight = 1.5, 0.08, 0.5  # recipe=fast
-    assert parse([]) == expected
+    assert parse([]) == Settings()
 
 
 def test_later_wins_preset_then_file_then_key(tmp_path: Path) -> None:
@@ -64,7 +62,7 @@ def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
         ("model=resnet", "model=resnet: choose one of alexnet, alexnet-7x7"),
         ("model.activation=gelu", "choose one of relu, leaky_relu, tanh, sigmoid"),
         ("data.train_sizes=[128,5]", "data.train_sizes=[128, 5]: it must be from 67 to 1024 pixels each"),
-        ("recipe=slow", "recipe=slow: choose one of fast, report"),
+        ("recipe=slow", "recipe=slow: choose one of fast, report, standardized"),
         ("optim=3", "optim is a group of settings"),
         ("epochs", "'epochs' is not key=value"),
         ("=3", "is not key=value"),
@@ -103,21 +101,18 @@ def test_l2_pooling_takes_one_size_only() -> None:
             parse(one_left)
 
 
-def test_the_fast_recipe_is_what_a_run_gets_and_the_other_changes_all_of_it() -> None:
-    recipe, changed = (yaml.safe_load((PRESETS / f"recipe/{name}.yaml").read_text()) for name in ("fast", "report"))
-    used = flat(parse([]))
-    for group, values in recipe.items():
-        assert values == {key: used[f"{group}.{key}"] for key in values}
-        assert set(changed[group]) == set(values)  # so that recipe=fast takes back all that recipe=report sets
-
-
-def test_a_configuration_file_of_an_earlier_version_trains_as_it_did() -> None:
-    without = Settings()
-    assert (without.model.smooth_start, without.optim.filter_rate, without.optim.auxiliary_weight) == (0, 0, 0)
+def test_the_fast_recipe_is_the_defaults_and_every_recipe_says_all_that_another_sets() -> None:
+    fast, report, standardized = (
+        yaml.safe_load((PRESETS / f"recipe/{name}.yaml").read_text()) for name in ("fast", "report", "standardized")
+    )
+    defaults = flat(Settings())
+    for group, values in fast.items():
+        assert values == {key: defaults[f"{group}.{key}"] for key in values}
+        assert set(report[group]) == set(standardized[group]) == set(values)  # so that recipe=fast takes all of it back
 
 
 def test_help_shows_what_a_run_gets() -> None:
-    assert "optim.filter_rate=0.08" in help_text()
+    assert "optim.lr=0.0004" in help_text()
 
 
 def test_recipes_come_before_the_data_sets_own_needs() -> None:
