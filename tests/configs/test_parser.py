@@ -80,9 +80,7 @@ def test_one_clear_line_for_each_mistake(argument: str, answer: str) -> None:
 
 
 def test_the_steps_to_zfnet_are_alexnets_only() -> None:
-    assert parse(["model=alexnet-7x7-stride2"]).model == ModelSettings(
-        "alexnet", smooth_start=1.5, conv1_size=7, conv1_stride=2
-    )
+    assert parse(["model=alexnet-7x7-stride2"]).model == ModelSettings("alexnet", conv1_size=7, conv1_stride=2)
     with pytest.raises(SettingsError, match="zfnet has its own"):
         parse(["model=zfnet", "model.conv1_stride=4", "model.conv1_size=7"])
 
