@@ -98,8 +98,8 @@ class ImageDataModule(LightningDataModule):
         sampler = EpochSampler(self.split.train, self.seed, self.settings.batch_size, rank, world_size)
         if self.trainer is not None:
             # After a resume, the loader starts before Lightning first calls set_epoch, and current_epoch is still one behind.
-            # The ignore: Lightning declares the progress by its base class, which has no `processed`.
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+            progress = self.trainer.fit_loop.epoch_progress.current
+            sampler.set_epoch(progress.processed)  # type: ignore[attr-defined]  # Lightning declares its base class, without it
             epochs = self.trainer.max_epochs or 1
         sizes = self.settings.train_sizes or [self.image_size]
         return self._loader(TrainingImages(self.image_set, sizes, epochs, self.settings, self.seed), sampler)

@@ -85,8 +85,9 @@ class TerminateWorkers(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Turn off Lightning's own answer to SIGTERM."""
-        trainer._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]  # replaced on purpose
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _do_nothing  # type: ignore[method-assign]  # replaced on purpose
+        # The ignores: methods are replaced, which types forbid, since Lightning has no switch for what they do.
+        trainer._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]  # no switch for it
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _do_nothing  # type: ignore[method-assign]  # no switch for it
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End the others, and leave none for Lightning's observer, which would kill this process for their end."""

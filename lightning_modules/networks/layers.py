@@ -148,7 +148,7 @@ def initialise(network: nn.Module, activation_name: str) -> None:
     """Initialise all convolutions and dense layers as He et al. 2015 (arXiv 1502.01852, section 2.2), in place; biases 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            gain = nn.init.calculate_gain(activation_name, 0.01)  # type: ignore[arg-type]  # one of the four names above
+            gain = nn.init.calculate_gain(activation_name, 0.01)  # type: ignore[arg-type]  # a str, of the four above
             nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)

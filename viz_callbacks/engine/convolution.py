@@ -28,8 +28,9 @@ def transposed_convolution(conv: nn.Conv2d, value: Tensor, size: Sequence[int]) 
         whole = subpixel_transposed_convolution(conv, value)
         return F.pad(whole, (-left, left + width - whole.shape[3], -top, top + height - whole.shape[2]))
     symmetric = (len(value), conv.in_channels, height + bottom - top, width + right - left)
-    # The ignore: torch.nn.grad has no types.
-    back: Tensor = conv2d_input(symmetric, conv.weight, value, conv.stride, (top, left), conv.dilation, conv.groups)  # type: ignore[no-untyped-call]
+    back: Tensor = conv2d_input(  # type: ignore[no-untyped-call]  # torch.nn.grad has no types
+        symmetric, conv.weight, value, conv.stride, (top, left), conv.dilation, conv.groups
+    )
     return back[..., :height, :width]
 
 

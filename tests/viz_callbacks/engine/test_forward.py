@@ -106,8 +106,8 @@ def with_norms_of_weights() -> list[nn.Module]:
     spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 3, 3, dtype=torch.float64))
     with pytest.warns(FutureWarning, match="weight_norm"):
         hooked: nn.Module = nn.utils.weight_norm(nn.Conv2d(3, 3, 3, dtype=torch.float64))
-    # The ignore: torch's pruning has no types.
-    pruned: nn.Module = prune.l1_unstructured(nn.Conv2d(3, 3, 3, dtype=torch.float64), "weight", 0.5)  # type: ignore[no-untyped-call]
+    whole = nn.Conv2d(3, 3, 3, dtype=torch.float64)
+    pruned: nn.Module = prune.l1_unstructured(whole, "weight", 0.5)  # type: ignore[no-untyped-call]  # torch's pruning has no types
     return [parametrized, spectral, hooked, pruned]
 
 

@@ -90,4 +90,4 @@ def test_unknown_words_are_refused() -> None:
     with pytest.raises(ValueError, match="There is no layer 'conv9'"):
         invariance(network, images, targets, ["conv9"], "scale", [1.0])
     with pytest.raises(ValueError, match="no transformation 'shear'"):
-        transform(images, "shear", 1)  # type: ignore[arg-type]  # that is the point
+        transform(images, "shear", 1)  # type: ignore[arg-type]  # refused by types too
