@@ -11,29 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 HALF_OF_NYQUIST = 0.25  # cycles per pixel
 
 
 class FilterMetric(Metric):
-    """A value for each filter of a layer, brought together by ``compute``."""
+    """A value of a layer's filters; ``update`` sets it, and of several updates the last one counts. NaN before the first."""
 
     is_differentiable = False
     full_state_update = False
-    values: list[Tensor]
+    value: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("values", default=[], dist_reduce_fx="cat")
+        self.add_state("value", torch.tensor(torch.nan, dtype=torch.float64), dist_reduce_fx="mean")
 
-    def add(self, values: Tensor) -> None:
-        """Keep the values (K,) of a layer's filters."""
-        self.values.append(values.detach())
-
-    def per_filter(self) -> Tensor:
-        """Return the values of all filters so far, (K,)."""
-        return dim_zero_cat(self.values) if self.values else torch.zeros(0)
+    def compute(self) -> Tensor:
+        """Return the value."""
+        return self.value
 
 
 class FilterLearning(FilterMetric):
@@ -41,19 +36,16 @@ class FilterLearning(FilterMetric):
 
     Definition: 1 - median over k of <w_k, s_k> / (|w_k| |s_k|), with s_k the filter as it was before training. Range 0 to 2: 0
     for filters that are still the numbers of the start, whatever their length; 1 where nothing of the start is left, which is
-    also what two independent random filters of many weights come to. NaN without filters; a filter that is 0 counts as 1.
+    also what two independent random filters of many weights come to. A filter that is 0 counts as 1. Of an even number of
+    filters the median is the mean of the middle two.
     """
 
     higher_is_better = True
 
     def update(self, filters: Tensor, start: Tensor) -> None:
         """Compare a layer's filters with the same filters at the start, both (K, C, h, w)."""
-        now, before = (F.normalize(each.flatten(1).double(), dim=1, eps=0).nan_to_num() for each in (filters, start))
-        self.add((now * before).sum(1))
-
-    def compute(self) -> Tensor:
-        """Return 1 minus the median cosine."""
-        return 1 - self.per_filter().quantile(0.5) if self.values else torch.tensor(torch.nan)
+        now, before = (F.normalize(each.detach().flatten(1).double(), dim=1, eps=0).nan_to_num() for each in (filters, start))
+        self.value = 1 - (now * before).sum(1).quantile(0.5)
 
 
 class LowFrequencyShare(FilterMetric):
@@ -67,18 +59,13 @@ class LowFrequencyShare(FilterMetric):
 
     def update(self, filters: Tensor) -> None:
         """Measure a layer's filters (K, C, h, w)."""
-        energy = torch.fft.fft2(filters.double()).abs().square().sum(1)
+        energy = torch.fft.fft2(filters.detach().double()).abs().square().sum(1)
         low = self._low(filters).to(energy.device)
-        share = (energy * low).sum((1, 2)) / energy.sum((1, 2))
-        self.add(share[~share.isnan()])
-
-    def compute(self) -> Tensor:
-        """Return the mean share, NaN without filters."""
-        return self.per_filter().mean()
+        self.value = ((energy * low).sum((1, 2)) / energy.sum((1, 2))).nanmean()
 
     @classmethod
     def chance(cls, filters: Tensor) -> float:
-        """Return what white noise of the filters' size (K, C, h, w) comes to in the mean."""
+        """Return what white noise of the size of filters (K, C, h, w) comes to in the mean."""
         return float(cls._low(filters).double().mean())
 
     @staticmethod
@@ -87,7 +74,7 @@ class LowFrequencyShare(FilterMetric):
         return torch.hypot(rows[:, None], columns[None, :]) < HALF_OF_NYQUIST
 
 
-class EffectiveRank(Metric):
+class EffectiveRank(FilterMetric):
     """How many different filters a layer has: the effective rank of its filters as the rows of a matrix.
 
     Definition: exp(-sum over i of p_i log p_i) with p_i the matrix's singular values divided by their sum. Range 1, all filters
@@ -95,25 +82,15 @@ class EffectiveRank(Metric):
     compare with the start. Source: Roy and Vetterli, The effective rank (EUSIPCO 2007).
     """
 
-    is_differentiable = False
-    full_state_update = False
     higher_is_better = None
-    rank: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("rank", torch.tensor(torch.nan), dist_reduce_fx="mean")
 
     def update(self, filters: Tensor) -> None:
-        """Measure a layer's filters (K, C, h, w); of several updates the last one counts."""
+        """Measure a layer's filters (K, C, h, w)."""
         rows = filters.detach().flatten(1).double()
+        # The eigenvalues of the smaller Gram matrix take an eighth of the time of the singular values (384 x 3,456).
         gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
         shares = F.normalize(torch.linalg.eigvalsh(gram).clamp(min=0).sqrt(), p=1, dim=0)
-        self.rank = torch.special.entr(shares).sum().exp().float()
-
-    def compute(self) -> Tensor:
-        """Return the effective rank, NaN without filters."""
-        return self.rank
+        self.value = torch.special.entr(shares).sum().exp()
 
 
 def measure_filters(filters: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, float]:

@@ -72,3 +72,12 @@ def test_effective_rank_counts_directions() -> None:
     expected = math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)))
     assert float(EffectiveRank()(two_to_one)) == pytest.approx(expected, abs=1e-5)
     assert math.isnan(float(EffectiveRank().compute()))
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 2, 2), (5, 4, 3, 3), (40, 2, 3, 3)])
+def test_effective_rank_is_that_of_the_singular_values(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(3)
+    filters = torch.randn(shape, dtype=torch.float64)
+    values = torch.linalg.svdvals(filters.flatten(1))
+    shares = values / values.sum()
+    assert float(EffectiveRank()(filters)) == pytest.approx(float((-shares * shares.log()).sum().exp()), rel=1e-9)
