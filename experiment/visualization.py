@@ -13,12 +13,14 @@ from datamodules.registry import build_datamodule
 from lightning_modules.checkpoints import load_network
 from lightning_modules.networks.registry import IMAGE_SIZES
 from viz_callbacks.callbacks import (
+    DeadMapsLogger,
     DeconvolutionPictures,
     DeNetPictures,
     FilterMetricsLogger,
     FilterPictures,
     InvariancePictures,
     OcclusionPictures,
+    OverviewPictures,
     Probes,
     ProjectionMetricsLogger,
     ReferenceImages,
@@ -33,6 +35,7 @@ def visualization_callbacks(
     every, fixed = settings.every_n_epochs, settings.scale == "fixed"
     last = max_epochs if settings.sensitivity else 0
     return [
+        OverviewPictures(folder / "overview", probes, every_n_epochs=every, fixed_scale=fixed),
         DeconvolutionPictures(folder / "deconvolution", probes, maps=settings.maps, every_n_epochs=every, fixed_scale=fixed),
         DeNetPictures(folder / "denet", probes, every_n_epochs=every, fixed_scale=fixed),
         FilterPictures(folder / "filters", probes, every_n_epochs=every, fixed_scale=fixed),
@@ -41,6 +44,7 @@ def visualization_callbacks(
         ),
         OcclusionPictures(folder / "occlusion", probes, every_n_epochs=last),
         InvariancePictures(folder / "invariance", probes, every_n_epochs=last),
+        DeadMapsLogger("test", every_n_epochs=every if settings.metrics else 0),
         FilterMetricsLogger(every_n_epochs=every if settings.metrics else 0),
         ProjectionMetricsLogger(probes, every_n_epochs=every if settings.metrics else 0),
     ]

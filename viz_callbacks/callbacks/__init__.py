@@ -22,14 +22,16 @@ A trained network needs no Trainer:
 >>> with tempfile.TemporaryDirectory() as folder:
 ...     for picture, file in DeNetPictures(folder, probes).render(network, epoch=1):
 ...         print(file.relative_to(folder), sorted(picture.sprites))
-cat/epoch-001.jpg ['deconvolution-of-0', 'denet-predicted-class', 'denet-true-class']
-dog/epoch-001.jpg ['deconvolution-of-0', 'denet-predicted-class', 'denet-true-class']
+cat/epoch-001.jpg ['deconvolution-of-0', 'denet-predicted-class', 'denet-true-class', 'denet-true-class-no-biases']
+dog/epoch-001.jpg ['deconvolution-of-0', 'denet-predicted-class', 'denet-true-class', 'denet-true-class-no-biases']
 """
 
+from viz_callbacks.callbacks.dead_maps import DeadMapsLogger
 from viz_callbacks.callbacks.deconvolution import DeconvolutionPictures
 from viz_callbacks.callbacks.denet import DeNetPictures
 from viz_callbacks.callbacks.filter_metrics import FilterMetricsLogger
 from viz_callbacks.callbacks.filters import FilterPictures
+from viz_callbacks.callbacks.overview import OverviewPictures
 from viz_callbacks.callbacks.probes import Probes
 from viz_callbacks.callbacks.projection_metrics import ProjectionMetricsLogger
 from viz_callbacks.callbacks.sensitivity import InvariancePictures, OcclusionPictures
@@ -37,11 +39,13 @@ from viz_callbacks.callbacks.top_activations import ReferenceImages, TopActivati
 
 __all__ = [
     "DeNetPictures",
+    "DeadMapsLogger",
     "DeconvolutionPictures",
     "FilterMetricsLogger",
     "FilterPictures",
     "InvariancePictures",
     "OcclusionPictures",
+    "OverviewPictures",
     "Probes",
     "ProjectionMetricsLogger",
     "ReferenceImages",

@@ -33,6 +33,12 @@ class PeriodicCallback(Callback):
         return self.every_n_epochs > 0 and (epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs)
 
 
+def validation_loader(trainer: Trainer, dataloader_idx: int) -> str | None:
+    """Return the name of one of the validation's loaders, None for one without a name."""
+    loaders = trainer.val_dataloaders
+    return list(loaders)[dataloader_idx] if isinstance(loaders, dict) else None
+
+
 class PictureCallback(PeriodicCallback):
     """A callback that makes pictures after an epoch, on rank zero only, and does nothing that training could notice.
 

@@ -12,7 +12,8 @@ from viz_callbacks.drawing.pixels import signed_picture
 class DeNetPictures(ProbePictures):
     """Per probe: DeNet for the true and for the predicted class, beside Deconvolution of the last convolution layer.
 
-    The report's Figures 12 and 13; the method is its section 7. Arguments as for ``ProbePictures``.
+    The report's Figures 12 and 13; the method is its section 7, which subtracts the biases of dense layers. Beside it is shown
+    what comes of leaving them alone. Arguments as for ``ProbePictures``.
     """
 
     name = "denet"
@@ -23,6 +24,7 @@ class DeNetPictures(ProbePictures):
         projections = {
             f"Deconvolution of {last}": snapshot.deconvolution(last),
             "DeNet, true class": snapshot.denet(snapshot.targets),
+            "DeNet, true class, no biases": snapshot.denet(snapshot.targets, subtract_bias=False),
             "DeNet, predicted class": snapshot.denet(snapshot.predicted),
         }
         for number in range(len(self.probes.names)):

@@ -93,9 +93,12 @@ class ProbePictures(SharesSnapshot, PictureCallback):
 
     def heading(self, snapshot: ProbeSnapshot, number: int, epoch: int, what: str) -> list[str]:
         """Return two lines for the sheet of a probe: what it shows, and which class the network predicts."""
+        return [f"{what}, epoch {epoch}", self.describe(snapshot, number)]
+
+    def describe(self, snapshot: ProbeSnapshot, number: int) -> str:
+        """Return a line of words on a probe: its name, its class, and which class the network predicts."""
         names, predicted = self.probes.class_names, int(snapshot.predicted[number])
-        return [
-            f"{what}, epoch {epoch}",
+        return (
             f"{self.probes.names[number]} ({self.probes.notes[number]}): true class {names[int(self.probes.targets[number])]}, "
-            f"predicted {names[predicted]} with {float(snapshot.confidence[number]):.0%}",
-        ]
+            f"predicted {names[predicted]} with {float(snapshot.confidence[number]):.0%}"
+        )

@@ -10,7 +10,7 @@ from viz_callbacks.callbacks.picture_folder import Picture
 from viz_callbacks.callbacks.probes import ProbePictures, Probes
 from viz_callbacks.callbacks.snapshot import ProbeSnapshot
 from viz_callbacks.drawing import layout, sheets
-from viz_callbacks.drawing.pixels import colour_labels, enlarge_field, heatmap
+from viz_callbacks.drawing.pixels import colour_labels, enlarge_field, heatmap, overlay
 from viz_callbacks.engine.feature_maps import trace_up_to
 from viz_callbacks.methods.invariance import Transformation, invariance
 from viz_callbacks.methods.occlusion import occlusion
@@ -20,6 +20,8 @@ UNITS: dict[Transformation, str] = {"translation": "pixels down", "scale": "time
 
 class OcclusionPictures(ProbePictures):
     """Per probe: how the output changes as a grey square covers each part of the image (Zeiler and Fergus's figure 7).
+
+    The sheets show that as colours over the photograph in grey, the sprites as colours alone.
 
     Args:
         folder: where the pictures go: ``<probe>/epoch-001.jpg``.
@@ -62,7 +64,9 @@ class OcclusionPictures(ProbePictures):
         original = self.probes.original(number)
         fields = [heatmap(activation), heatmap(found.probability), colour_labels(places)]
         titles = (f"{last}, map {found.map_index + 1}", "true class", "predicted class")
-        maps = [enlarge_field(field, original.shape[0], original.shape[1], (side - stride) // 2) for field in fields]
+        margin = (side - stride) // 2
+        maps = [enlarge_field(field, original.shape[0], original.shape[1], margin) for field in fields]
+        overlays = [overlay(each, original, margin) for each in maps]
         lines = self.heading(snapshot, number, epoch, "Occlusion")
         lines += [
             f"a grey square of {side} pixels, {stride} apart; each value stands where the square's middle was",
@@ -71,7 +75,7 @@ class OcclusionPictures(ProbePictures):
         ]
         return Picture(
             self.probes.folder(number),
-            sheets.row_sheet(lines, [("image", original), *zip(titles, maps, strict=True)], layout.legend(names)),
+            sheets.row_sheet(lines, [("image", original), *zip(titles, overlays, strict=True)], layout.legend(names)),
             "\n".join(lines),
             dict(zip(("activation", "probability", "labels"), maps, strict=True)),
             {},

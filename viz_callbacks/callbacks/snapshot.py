@@ -76,9 +76,15 @@ class ProbeSnapshot:
         """Return Deconvolution of all maps of a convolution layer, (P, C, H, W)."""
         return self._once(("deconvolution", layer), lambda: deconvolution(self.traces, layer))
 
-    def denet(self, classes: Tensor) -> Tensor:
-        """Return DeNet of a class for each image, (P, C, H, W); ``classes`` is (P,) of int64."""
-        return self._once(("denet", *classes.tolist()), lambda: denet(self.traces, classes))
+    def denet(self, classes: Tensor, *, subtract_bias: bool = True) -> Tensor:
+        """Return DeNet of a class for each image, (P, C, H, W).
+
+        Args:
+            classes: (P,) of int64.
+            subtract_bias: as for ``denet``.
+        """
+        key = ("denet", subtract_bias, *classes.tolist())
+        return self._once(key, lambda: denet(self.traces, classes, subtract_bias=subtract_bias))
 
     def projections(self) -> dict[str, Tensor]:
         """Return the projections (P, C, H, W) that ``ProjectionMetrics`` measures, by name.

@@ -12,12 +12,19 @@ from lightning import LightningModule, Trainer
 from PIL import Image
 from torch import Tensor, nn
 
-from viz_callbacks.callbacks.base import PictureCallback
+from viz_callbacks.callbacks.base import PictureCallback, validation_loader
 from viz_callbacks.callbacks.picture_folder import Picture
 from viz_callbacks.drawing import sheets
 from viz_callbacks.drawing.pixels import Pixels, signed_picture
 from viz_callbacks.engine.feature_maps import convolution_layers
-from viz_callbacks.methods.top_activations import LoadImages, MapTopActivations, project_top_activations
+from viz_callbacks.methods.top_activations import (
+    LoadImages,
+    MapTopActivations,
+    evenly_spaced,
+    keep_strongest,
+    most_selective,
+    project_top_activations,
+)
 from viz_callbacks.methods.unit_projection import MEMORY_LIMIT
 from viz_callbacks.metrics.top_activations import TopActivationHooks
 
@@ -42,12 +49,15 @@ class ReferenceImages:
 
 
 class TopActivationPictures(PictureCallback):
-    """Per convolution layer: the nine strongest activations of some maps, found while the validation runs, and their history.
+    """Per convolution layer: the nine strongest activations of its most selective maps, and the history of other maps.
+
+    They are found while the validation runs. The maps shown are those of the greatest sparseness (``TopActivations``) that nine
+    images excite. Those may be others at every epoch; the history follows maps evenly spaced over all of the layer.
 
     Args:
         folder: where the pictures go: ``<layer>/epoch-001.jpg`` and ``<layer>/evolution.jpg``.
         reference_images: the images that are watched.
-        maps: how many maps of each layer, evenly spaced over all of them; all where it has fewer, 0 for no pictures.
+        maps: how many maps of each layer for either; all where it has fewer, 0 for no pictures.
         epochs: those that the history shows besides the last; only where pictures are made, see ``every_n_epochs``.
         memory_limit: bytes for the largest tensors of a batch of projections.
         every_n_epochs: as for ``PeriodicCallback``.
@@ -92,9 +102,7 @@ class TopActivationPictures(PictureCallback):
         """Tell the hooks which images come now. Each process sees every so-many-th of them."""
         if self._hooks is None:
             return
-        loaders = trainer.val_dataloaders
-        name = list(loaders)[dataloader_idx] if isinstance(loaders, dict) else None
-        if name != self.reference_images.loader:
+        if validation_loader(trainer, dataloader_idx) != self.reference_images.loader:
             self._hooks.set_batch_indices(None)
             return
         indices = torch.arange(self._images_seen, self._images_seen + len(batch[0]))
@@ -120,11 +128,11 @@ class TopActivationPictures(PictureCallback):
             return self.reference_images.load(numbers).to(weights)  # its device and dtype
 
         for layer, found in self._found.items():
-            count = len(found["values"])
-            shown = min(self.maps, count)
-            maps = [round(number * count / shown) for number in range(shown)]
-            pictures = list(project_top_activations(network, layer, maps, found, load, self.memory_limit))
-            yield self._picture(layer, pictures, count, epoch)
+            shown = min(self.maps, len(found["values"]))
+            selective, spaced = most_selective(found, shown), evenly_spaced(shown, len(found["values"]))
+            nine = list(project_top_activations(network, layer, selective, found, load, self.memory_limit))
+            one = list(project_top_activations(network, layer, spaced, keep_strongest(found, 1), load, self.memory_limit))
+            yield self._picture(layer, nine, found["sparseness"], one, epoch)
 
     def on_saved(self, epoch: int) -> None:
         """Draw the history anew from what is on disk, so that it survives an interruption."""
@@ -135,43 +143,66 @@ class TopActivationPictures(PictureCallback):
         self._watching.close()
         self._hooks = None
 
-    def _picture(self, layer: str, found: Sequence[MapTopActivations], count: int, epoch: int) -> Picture:
+    def _picture(
+        self,
+        layer: str,
+        nine: Sequence[MapTopActivations],
+        sparseness: Tensor,
+        one: Sequence[MapTopActivations],
+        epoch: int,
+    ) -> Picture:
+        """Draw the nine strongest of some maps; keep the strongest of others for the history."""
         names = self.reference_images.names
-        ranges = {f"map-{each.map_index + 1}": self.range(f"{layer}/{each.map_index}", each.projections) for each in found}
         lines = [
-            f"Strongest activations of {layer}, epoch {epoch}: {len(found)} of {count} maps",
+            f"Strongest activations of {layer}, epoch {epoch}: the {len(nine)} most selective of {len(sparseness)} maps",
             f"of {len(names)} images, one activation of each, projected one by one, beside their receptive fields",
         ]
+        ranges: dict[str, float] = {}
         blocks: list[tuple[str, Pixels, Pixels]] = []
         sprites: dict[str, Pixels] = {}
-        for each, (name, white) in zip(found, ranges.items(), strict=True):
-            projections = np.stack([signed_picture(projection, white) for projection in each.projections])
-            patches = self.reference_images.denormalise(each.patches).permute(0, 2, 3, 1).cpu().numpy()
-            remark = " (never positive)" if each.values[0] <= 0 else ""
-            label = f"map {each.map_index + 1}{remark}: {each.values[0]:.3g} to {each.values[-1]:.3g}"
-            blocks.append((label, projections, patches))
+        for each in nine:
+            name, label = f"map-{each.map_index + 1}", f"map {each.map_index + 1}, sparseness {sparseness[each.map_index]:.2f}"
+            ranges[name] = self.range(f"{layer}/{each.map_index}", each.projections)
+            projections, patches = self._pictures(each, ranges[name])
+            blocks.append((label + (" (never positive)" if each.values[0] <= 0 else ""), projections, patches))
             sprites |= {f"{name}-projections": np.hstack(list(projections)), f"{name}-patches": np.hstack(list(patches))}
+        for each in one:
+            name = f"history-{each.map_index + 1}"
+            ranges[name] = self.range(f"{layer}/history/{each.map_index}", each.projections)
+            projections, patches = self._pictures(each, ranges[name])
+            sprites[name] = np.hstack([projections[0], patches[0]])
         facts = {
             "maps": [
-                {"map": each.map_index + 1, "values": each.values, "images": [names[image] for image in each.images]}
-                for each in found
-            ]
+                {
+                    "map": each.map_index + 1,
+                    "sparseness": round(float(sparseness[each.map_index]), 4),
+                    "values": each.values,
+                    "images": [names[image] for image in each.images],
+                }
+                for each in nine
+            ],
+            "history": [{"map": each.map_index + 1, "value": each.values[0], "image": names[each.images[0]]} for each in one],
         }
         return Picture(layer, sheets.top9_sheet(lines, blocks), "\n".join(lines), sprites, ranges, facts)
+
+    def _pictures(self, found: MapTopActivations, white: float) -> tuple[Pixels, Pixels]:
+        """Return the pictures of projections and patches, (K, h, w, 3) each."""
+        projections = np.stack([signed_picture(projection, white) for projection in found.projections])
+        return projections, self.reference_images.denormalise(found.patches).permute(0, 2, 3, 1).cpu().numpy()
 
     def _draw_evolution(self, layer: str, last: int) -> None:
         index = self.picture_folder.index()
         rows: dict[int, list[sheets.Cell]] = {}
         for epoch in sorted(int(epoch) for epoch in index if int(epoch) in self.epochs or int(epoch) == last):
             (entry,) = (entry for entry in index[f"{epoch}"] if entry["place"] == layer)
-            for facts in entry["maps"]:
-                with Image.open(self.folder / entry["sprites"][f"map-{facts['map']}-projections"]) as sprite:
-                    strongest = np.asarray(sprite.convert("RGB"))[:, : sprite.height]
-                name = facts["images"][0].rsplit(".", 1)[0].replace("image_", "").replace("/", "\n")
-                rows.setdefault(facts["map"], []).append((strongest, f"epoch {epoch}", name))
+            for facts in entry.get("history", []):  # an older version's has none
+                with Image.open(self.folder / entry["sprites"][f"history-{facts['map']}"]) as sprite:
+                    projection, patch = np.hsplit(np.asarray(sprite.convert("RGB")), 2)
+                name = facts["image"].rsplit(".", 1)[0].replace("image_", "").replace("/", "\n")
+                rows.setdefault(facts["map"], []).append((projection, patch, f"epoch {epoch}", name))
         lines = [
-            f"{layer}: the projection of each map's strongest activation, over the epochs",
-            "below: the image it comes from; another one means another subject, not another filter",
+            f"{layer}: the projection of each map's strongest activation, over the epochs, above what the image shows there",
+            "below: the image's name; another image means another subject, not another filter",
         ]
         sheet = sheets.evolution_sheet(lines, [(f"map {number}", cells) for number, cells in rows.items()])
         sheet.save(self.folder / layer / "evolution.jpg", quality=88, subsampling=0)

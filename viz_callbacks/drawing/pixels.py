@@ -93,6 +93,19 @@ def enlarge_field(field: Pixels, height: int, width: int, margin: int) -> Pixels
     return np.asarray(picture)
 
 
+def overlay(field: Pixels, photograph: Pixels, margin: int) -> Pixels:
+    """Lay a field's colours over a photograph in grey, half of each, except for a margin; all (h, w, 3).
+
+    >>> black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
+    >>> overlay(black, white, margin=1)[:, :, 0].tolist()
+    [[255, 255, 255, 255], [255, 127, 127, 255], [255, 127, 127, 255], [255, 255, 255, 255]]
+    """
+    mixed = np.array(Image.fromarray(photograph).convert("L").convert("RGB"))
+    inside = (slice(margin, photograph.shape[0] - margin), slice(margin, photograph.shape[1] - margin))
+    mixed[inside] = (mixed[inside].astype(np.uint16) + field[inside]) // 2
+    return mixed
+
+
 def resize_maps(maps: Pixels) -> Pixels:
     """Enlarge maps (K, h, w) by a whole factor or average them down, to about TILE_SIDE pixels a side."""
     height = maps.shape[1]

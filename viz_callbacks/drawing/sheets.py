@@ -1,6 +1,7 @@
 """The sheets that people open, one function for each kind: pictures and curves laid out beside each other, with words."""
 
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,8 +27,8 @@ from viz_callbacks.drawing.pixels import (
 SILENT = (196, 216, 236)  # the tile of a map that shows nothing of this image
 DEAD = (244, 190, 150)  # the tile of a map, the frame of a filter, that shows nothing of any probe
 
-Cell = tuple[Pixels, str, str]
-"""A picture (h, w, 3), and the words above and below it."""
+Cell = tuple[Pixels, Pixels, str, str]
+"""Two pictures (h, w, 3), one above the other, and the words above and below them."""
 
 
 def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]], below: Image.Image | None = None) -> Image.Image:
@@ -38,6 +39,23 @@ def row_sheet(lines: Sequence[str], tiles: Sequence[tuple[str, Pixels]], below: 
     (160, 134)
     """
     return add_heading(lines, stack_vertically([labelled_row(tiles), *([below] if below else [])]))
+
+
+def table_sheet(lines: Sequence[str], columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pixels]]]) -> Image.Image:
+    """Lay pictures (H, W, 3) out as a table: the columns' names once at the top, a line of words above each row.
+
+    >>> grey = np.full((64, 64, 3), 128, np.uint8)
+    >>> table_sheet(["Two images"], ["image", "conv1"], [("a face", [grey, grey]), ("a leopard", [grey, grey])]).size
+    (160, 262)
+    """
+    made = []
+    for number, (words, tiles) in enumerate(rows):
+        names = columns if number == 0 else [""] * len(tiles)
+        row = labelled_row(list(zip(names, tiles, strict=True)))
+        line = Image.new("RGB", (max(row.width, math.ceil(font(13).getlength(words))), 18), BACKGROUND)
+        ImageDraw.Draw(line).text((0, 2), words, TEXT, font(13))
+        made.append(stack_vertically([line, row]))
+    return add_heading(lines, stack_vertically(made))
 
 
 def deconvolution_sheet(
@@ -105,14 +123,15 @@ def evolution_sheet(lines: Sequence[str], rows: Sequence[tuple[str, Sequence[Cel
     """Lay out Zeiler and Fergus's figure 4: for each map (a label) a row of its pictures over the epochs."""
     made = []
     for label, cells in rows:
-        row = Image.new("RGB", (90 + len(cells) * (THUMBNAIL_SIDE + 10), THUMBNAIL_SIDE + 42), BACKGROUND)
+        row = Image.new("RGB", (90 + len(cells) * (THUMBNAIL_SIDE + 10), 2 * THUMBNAIL_SIDE + GAP + 42), BACKGROUND)
         draw = ImageDraw.Draw(row)
-        draw.text((0, 16 + THUMBNAIL_SIDE // 2), label, TEXT, font(12), anchor="lm")
-        for number, (picture, above, below) in enumerate(cells):
+        draw.text((0, 16 + THUMBNAIL_SIDE), label, TEXT, font(12), anchor="lm")
+        for number, (upper, lower, above, below) in enumerate(cells):
             left = 90 + number * (THUMBNAIL_SIDE + 10)
             draw.text((left, 1), above, TEXT, font(11))
-            row.paste(Image.fromarray(thumbnail(picture)), (left, 16))
-            draw.text((left, 18 + THUMBNAIL_SIDE), below, TEXT, font(9), spacing=1)
+            row.paste(Image.fromarray(thumbnail(upper)), (left, 16))
+            row.paste(Image.fromarray(thumbnail(lower)), (left, 16 + THUMBNAIL_SIDE + GAP))
+            draw.text((left, 18 + GAP + 2 * THUMBNAIL_SIDE), below, TEXT, font(9), spacing=1)
         made.append(row)
     return add_heading(lines, stack_vertically(made))
 

@@ -39,6 +39,33 @@ class MapTopActivations:
     images: list[int]
 
 
+def most_selective(top_activations: dict[str, Tensor], count: int) -> list[int]:
+    """Return the numbers of the most selective maps of a layer, those of the greatest sparseness first.
+
+    Maps that fewer images excite than are kept come after all others: one that is nearly dead is no good example.
+
+    >>> values, sparseness = torch.tensor([[3.0, 0.0], [2.0, 1.0], [4.0, 3.0]]), torch.tensor([0.9, 0.5, 0.2])
+    >>> most_selective({"values": values, "sparseness": sparseness}, count=2)
+    [1, 2]
+
+    Args:
+        top_activations: as for ``project_top_activations``.
+        count: how many.
+    """
+    excited = top_activations["values"][:, -1] > 0
+    return [int(k) for k in (excited + top_activations["sparseness"]).argsort(descending=True, stable=True)[:count]]
+
+
+def evenly_spaced(count: int, maps: int) -> list[int]:
+    """Return the numbers of ``count`` of so many maps, evenly spaced."""
+    return [round(number * maps / count) for number in range(count)]
+
+
+def keep_strongest(top_activations: dict[str, Tensor], keep: int) -> dict[str, Tensor]:
+    """Return the ``keep`` strongest activations of each map, of those that there are."""
+    return {name: each[:, :keep] if each.ndim > 1 else each for name, each in top_activations.items()}
+
+
 def project_top_activations(
     network: nn.Module,
     layer: str,
@@ -71,7 +98,8 @@ def project_top_activations(
     Raises:
         ValueError: there is no such layer.
     """
-    chosen = {name: values.cpu()[list(maps)] for name, values in top_activations.items()}  # (maps, keep) each
+    found = ("values", "images", "rows", "columns")
+    chosen = {name: top_activations[name].cpu()[list(maps)] for name in found}  # (maps, keep) each
     filled = chosen["images"] >= 0
     images, rows, columns = (chosen[name][filled] for name in ("images", "rows", "columns"))
     own_maps = torch.tensor(maps)[:, None].expand_as(filled)[filled]

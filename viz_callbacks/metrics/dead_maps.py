@@ -1,8 +1,11 @@
 """How many feature maps of a layer are dead."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
+
+from viz_callbacks.engine.feature_maps import convolution_layers
+from viz_callbacks.engine.hooks import FeatureMapHooks
 
 
 class DeadMaps(Metric):
@@ -33,3 +36,34 @@ class DeadMaps(Metric):
     def compute(self) -> Tensor:
         """Return the number of dead maps."""
         return (self.lowest == self.highest).sum()
+
+
+class DeadMapHooks(FeatureMapHooks):
+    """Counts the dead maps of all convolution layers while a network evaluates: a context manager.
+
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU())
+    >>> with DeadMapHooks(network) as hooks:
+    ...     _ = network(torch.zeros(6, 3, 20, 20))
+    >>> int(hooks.metrics["0"].compute())
+    4
+
+    Args:
+        network: as for ``record``.
+
+    Attributes:
+        watching: whether the next batch counts.
+        metrics: a ``DeadMaps`` for each layer, from its first batch on.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network, convolution_layers(network))
+        self.watching = True
+        self.metrics: dict[str, DeadMaps] = {}
+
+    def watch(self, layer: str, maps: Tensor, activation: nn.Module) -> None:
+        """Look at the maps of a batch, if it counts."""
+        if not self.watching:
+            return
+        if layer not in self.metrics:
+            self.metrics[layer] = DeadMaps(maps.shape[1]).to(maps.device)
+        self.metrics[layer].update(activation(maps))

@@ -2,7 +2,6 @@
 
 They are those of ``projection_metrics``, and beside them::
 
-    dead/conv1                how many of the layer's maps are dead on these images (DeadMaps)
     change/conv1 change/denet change/gradient   how much a projection has changed since the last time (CosineDistance)
 
 The controls (deletion to randomised) cost the most. They are taken on the first CONTROLLED images, with CURVE_STEPS steps,
@@ -13,9 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from viz_callbacks.engine.feature_maps import feature_maps
 from viz_callbacks.engine.layer_trace import LayerTrace, slice_traces
-from viz_callbacks.metrics.dead_maps import DeadMaps
 from viz_callbacks.metrics.projection_metrics import PERIODS, ProjectionMetrics
 from viz_callbacks.metrics.similarity import CosineDistance
 
@@ -50,9 +47,6 @@ def epoch_metrics(
         slice_traces(traces, few), targets[few], {name: projection[few] for name, projection in projections.items()}
     )
     found = metrics.compute()
-    for layer in metrics.layers:
-        maps = feature_maps(traces, layer)
-        found[f"dead/{layer}"] = float(DeadMaps(maps.shape[1]).to(maps.device)(maps))
     for name, projection in projections.items():
         if name in before:
             found[f"change/{name}"] = float(CosineDistance()(before[name].to(projection.device), projection))

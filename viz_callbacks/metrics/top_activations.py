@@ -9,19 +9,24 @@ images the one with the smaller number comes first, of equally strong places in 
 """
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric
 
-from viz_callbacks.engine.feature_maps import activation_index, layer_index
-from viz_callbacks.engine.forward import eval_copy, named_layers
+from viz_callbacks.engine.hooks import FeatureMapHooks
 
 
 class TopActivations(Metric):
-    """The ``keep`` strongest images of each of ``maps`` feature maps, with values and places.
+    """The ``keep`` strongest images of each of ``maps`` feature maps, with values and places, and how selective a map is.
+
+    Selective is a map that a few images excite strongly and the others hardly. Its sparseness over the images says so (Vinje
+    and Gallant, Science 2000, for the responses of one neuron): with r_i its largest activation in image i of n, 0 where that
+    is negative,
+
+        S = (1 - (sum of r_i / n)^2 / (sum of r_i^2 / n)) / (1 - 1 / n)
+
+    from 0, where all images excite it alike, to 1, where a single one does; 0 for a map that is never positive.
 
     >>> top = TopActivations(maps=1, keep=2)
     >>> top.update(torch.tensor([[[[1.0, 3.0]]], [[[2.0, 0.0]]], [[[4.0, 0.0]]]]), images=torch.tensor([7, 8, 9]))
@@ -36,12 +41,18 @@ class TopActivations(Metric):
     full_state_update = False
     values: Tensor
     places: Tensor
+    sums: Tensor
+    squares: Tensor
+    seen: Tensor
 
     def __init__(self, maps: int, keep: int = 9) -> None:
         super().__init__()
         self.keep = keep
         self.add_state("values", torch.full((maps, keep), -torch.inf), dist_reduce_fx=None)
         self.add_state("places", torch.full((maps, keep, 3), -1), dist_reduce_fx=None)  # image, row, column
+        self.add_state("sums", torch.zeros(maps), dist_reduce_fx="sum")
+        self.add_state("squares", torch.zeros(maps), dist_reduce_fx="sum")
+        self.add_state("seen", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, feature_maps: Tensor, images: Tensor, activation: Callable[[Tensor], Tensor] | None = None) -> None:
         """Look at the maps of a batch.
@@ -54,6 +65,10 @@ class TopActivations(Metric):
         """
         activation = activation or nn.Identity()
         values = activation(feature_maps.amax((2, 3))).float()
+        excitation = values.clamp(min=0)
+        self.sums += excitation.sum(0)
+        self.squares += excitation.square().sum(0)
+        self.seen += len(values)
         near = values >= self.values[:, -1]
         image, k = near.nonzero(as_tuple=True)
         inside = activation(feature_maps[image, k]).flatten(1).argmax(1)  # of equal ones the first in row-major order
@@ -68,12 +83,15 @@ class TopActivations(Metric):
 
         Returns:
             ``values`` (maps, keep) in falling order; ``images``, ``rows`` and ``columns`` (maps, keep) of int64. Where there
-            were fewer images, the image is -1 and the value -inf.
+            were fewer images, the image is -1 and the value -inf. ``sparseness`` (maps,), 0 to 1.
         """
         if self.values.ndim == 3:  # one more axis in front: the processes
             self._merge(self.values.transpose(0, 1).flatten(1), self.places.transpose(0, 1).flatten(1, 2))
         images, rows, columns = self.places.unbind(2)
-        return {"values": self.values, "images": images, "rows": rows, "columns": columns}
+        unevenness = 1 - self.sums.square() / (self.seen * self.squares)
+        sparseness = (unevenness / (1 - 1 / self.seen)).nan_to_num(0, 0, 0).clamp(0, 1)
+        found = {"values": self.values, "images": images, "rows": rows, "columns": columns, "sparseness": sparseness}
+        return found
 
     def _merge(self, values: Tensor, places: Tensor) -> None:
         """Keep the best of candidates (maps, any) with places (maps, any, 3)."""
@@ -84,11 +102,8 @@ class TopActivations(Metric):
         self.places = places.gather(1, order[..., None].expand(-1, -1, 3))
 
 
-class TopActivationHooks:
+class TopActivationHooks(FeatureMapHooks):
     """Collects the strongest activations of convolution layers while a network evaluates: a context manager.
-
-    There are hooks on the network inside the ``with`` block only. Works whether or not pools are computed before activations
-    (``nn.ReLU`` and a max pool may change places), since it looks at what arrives at the activation and applies that itself.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU())
     >>> with TopActivationHooks(network, ["0"]) as hooks:
@@ -110,46 +125,19 @@ class TopActivationHooks:
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str], keep: int = 9) -> None:
+        super().__init__(network, layers)
         self.metrics: dict[str, TopActivations] = {}
         self.keep = keep
         self._batch_indices: Tensor | None = None
-        self._hooked = [(layer, *_before_activation(network, layer)) for layer in layers]
-        self._handles: list[RemovableHandle] = []
-
-    def __enter__(self) -> "TopActivationHooks":
-        self._handles = [
-            module.register_forward_hook(self._hook(layer, activation)) for layer, module, activation in self._hooked
-        ]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        problem: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
 
     def set_batch_indices(self, indices: Tensor | None) -> None:
         """Tell the numbers (B,) of the next batch's images, or None for a batch that is to be left out."""
         self._batch_indices = indices
 
-    def _hook(self, layer: str, activation: nn.Module) -> Callable[[nn.Module, object, Tensor], None]:
-        def update(module: nn.Module, arguments: object, output: Tensor) -> None:
-            if self._batch_indices is None:
-                return
-            if layer not in self.metrics:
-                self.metrics[layer] = TopActivations(output.shape[1], self.keep).to(output.device)
-            self.metrics[layer].update(output, self._batch_indices, activation)
-
-        return update
-
-
-def _before_activation(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
-    """Return the module whose output arrives at a convolution layer's activation, and that activation or an nn.Identity."""
-    named = list(named_layers(network))
-    layers = [each for _, each in named]
-    own = layer_index(named, layer)
-    end = activation_index(layers, own)
-    return (layers[end - 1], eval_copy(layers[end])) if end > own else (layers[own], nn.Identity())
+    def watch(self, layer: str, maps: Tensor, activation: nn.Module) -> None:
+        """Look at the maps of a batch, unless it is to be left out."""
+        if self._batch_indices is None:
+            return
+        if layer not in self.metrics:
+            self.metrics[layer] = TopActivations(maps.shape[1], self.keep).to(maps.device)
+        self.metrics[layer].update(maps, self._batch_indices, activation)

@@ -26,7 +26,6 @@ def test_every_epoch_has_its_numbers_and_the_change_since_the_last(
     trainer.fit(classifier, shapes)
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert found["seconds/metrics"] > 0
-    assert 0 <= found["dead/conv2"] <= 12
     assert 0 < found["change/denet"] < 2
     assert all(math.isfinite(value) for value in found.values())
     traces = record(classifier.network, probes.images)

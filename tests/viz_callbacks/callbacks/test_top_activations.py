@@ -50,8 +50,20 @@ def test_the_strongest_of_the_validation_images_with_names_values_and_pictures(
     traces = record(classifier.network, images_of(shapes))
     for entry in index["3"]:
         maps = feature_maps(traces, entry["place"])
-        assert [facts["map"] for facts in entry["maps"]] == [1, 1 + maps.shape[1] // 3, 1 + 2 * maps.shape[1] // 3]
+        strongest = maps.flatten(2).amax(2).double()
+        few = strongest.sort(dim=0, descending=True).values[8] <= 0  # fewer than nine images excite it
+        unevenness = 1 - strongest.mean(0).square() / strongest.square().mean(0)
+        sparseness = (unevenness / (1 - 1 / len(strongest))).nan_to_num(0)
+        best = (sparseness - 2 * few.double()).argsort(descending=True)[:3]
+        assert sorted(facts["map"] for facts in entry["maps"]) == sorted((best + 1).tolist())
+        spaced = [1, 1 + maps.shape[1] // 3, 1 + 2 * maps.shape[1] // 3]
+        assert [facts["map"] for facts in entry["history"]] == spaced
+        for facts in entry["history"]:
+            value, image = strongest[:, facts["map"] - 1].max(0)
+            assert facts["value"] == pytest.approx(float(value), rel=1e-5)
+            assert facts["image"] == reference_images.names[int(image)]
         for facts in entry["maps"]:
+            assert facts["sparseness"] == pytest.approx(float(sparseness[facts["map"] - 1]), abs=1e-3)
             values, order = maps[:, facts["map"] - 1].flatten(1).amax(1).sort(descending=True, stable=True)
             assert facts["values"] == pytest.approx(values[:9].tolist(), rel=1e-5)
             assert facts["images"] == [reference_images.names[number] for number in order[:9]]
@@ -68,7 +80,8 @@ def test_more_maps_than_there_are_shows_all(
 ) -> None:
     make_trainer(1, [TopActivationPictures(tmp_path, reference_images, maps=8)]).fit(classifier, shapes)
     conv1, conv2 = json.loads((tmp_path / "index.json").read_text())["1"]
-    assert [facts["map"] for facts in conv1["maps"]] == [1, 2, 3, 4, 5, 6]
+    assert sorted(facts["map"] for facts in conv1["maps"]) == [1, 2, 3, 4, 5, 6]
+    assert [facts["map"] for facts in conv1["history"]] == [1, 2, 3, 4, 5, 6]
     assert len({facts["map"] for facts in conv2["maps"]}) == 8
 
 
@@ -88,7 +101,7 @@ def test_history_goes_on_after_an_interruption(
     )
     assert list(json.loads((tmp_path / "index.json").read_text())) == ["1", "2"]
     assert Image.open(tmp_path / "conv1/evolution.jpg").width >= narrow
-    assert (tmp_path / "conv1/sprites/epoch-001-map-1-projections.webp").exists()
+    assert (tmp_path / "conv1/sprites/epoch-001-history-1.webp").exists()
 
 
 @pytest.mark.parametrize("every", [0, 2])

@@ -80,3 +80,13 @@ def test_an_activation_still_to_come_is_as_good_as_one_applied_before(activation
         after.update(maps[numbers], numbers, activation)
     for name, found in before.compute().items():
         assert torch.equal(found, after.compute()[name]), name
+
+
+def test_sparseness_by_hand() -> None:
+    """All alike: 0. One of four alone: 1. Two of four alike: (1 - 1/2) / (1 - 1/4). Never positive: 0."""
+    maxima = torch.tensor([[2.0, 5.0, 3.0, -1.0], [2.0, 0.0, 3.0, -2.0], [2.0, -4.0, 0.0, -3.0], [2.0, 0.0, -1.0, -1.0]])
+    metric = TopActivations(4)
+    maps = torch.stack([maxima, maxima - 1], 2)[..., None]  # two places each, the first is the stronger one
+    for start in (0, 3):
+        metric.update(maps[start : start + 3], torch.arange(start, min(start + 3, 4)))
+    torch.testing.assert_close(metric.compute()["sparseness"], torch.tensor([0.0, 1.0, 2 / 3, 0.0]))
