@@ -1,16 +1,17 @@
 """Measure what trained networks show on test images, with uncertainties, and what becomes of the report's three claims.
 
-python -m tools.measure runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --out results/measures
+python -m tools.measure runs/alexnet-caltech101-seed1 --versus runs/zfnet-caltech101-seed1 --out results/measures
 
-The first run stands for AlexNet, the second for ZFNet. The images are the same for both, ones that neither was trained on, and
-as many of each class where there are. The metrics are those of ``viz_callbacks.metrics.projection_metrics``, their intervals
-and the comparisons those of ``claims``.
+The first runs are trainings of AlexNet, one for each seed; those after ``--versus`` are ZFNet's, in the same order. Each pair
+is measured on images that neither was trained on, as many of each class where there are. The metrics are those of
+``viz_callbacks.metrics.projection_metrics``, their intervals and the comparisons those of ``claims``.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -93,29 +94,60 @@ def _load_batch(data: ImageDataModule, indices: Sequence[int]) -> tuple[Tensor, 
     return data.normalise(data.images(indices)), torch.from_numpy(data.targets[list(indices)]), data.masks(indices)
 
 
-def _summarise(metrics: Mapping[str, Tensor]) -> dict[str, Interval]:
-    """Return means and intervals by name; of grids the geometric ones."""
-    return {
-        name: (Interval.of_logarithms if name.startswith("grid") else Interval.of)(values) for name, values in metrics.items()
-    }
+@dataclass
+class Measured:
+    """The metrics of one network's trainings, and the files of the images that each was measured on.
+
+    runs: folders. metrics: of each training, by name, one value for each image.
+    """
+
+    runs: list[Path]
+    metrics: list[dict[str, Tensor]] = field(default_factory=list)
+    files: list[list[str]] = field(default_factory=list)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Return means and intervals by name; of grids the geometric ones."""
+        return {
+            name: (Interval.of_logarithms if name.startswith("grid") else Interval.of)([each[name] for each in self.metrics])
+            for name in self.metrics[0]
+        }
 
 
-def _format_markdown(
-    runs: Sequence[Path],
-    found: Sequence[Mapping[str, Interval]],
-    comparisons: Sequence[Comparison],
-    grids: Intervals,
-    images: int,
-) -> str:
+def measure_runs(networks: Sequence[Measured], per_class: int, controlled: int) -> Tensor:
+    """Measure the trainings of one network, or of two pair by pair on the same images. Returns the photographs of the first.
+
+    Raises:
+        ValueError: there are no images, or the runs' images differ.
+    """
+    kept: list[Tensor] = []
+    for runs in zip(*(network.runs for network in networks), strict=True):
+        loaded = [load_run(run) for run in runs]
+        files = find_unseen([data for _, data in loaded], per_class)
+        if not files:
+            raise ValueError("every image is one that a run was trained on: there is nothing to measure on")
+        photographs = [data.images(data.find(files)) for _, data in loaded]
+        if not all(torch.equal(photographs[0], others) for others in photographs[1:]):
+            raise ValueError("the runs' images differ: compare runs on one data set, with the same data.image_size")
+        kept.append(photographs[0])
+        for measured, run, (network, data) in zip(networks, runs, loaded, strict=True):
+            measured.metrics.append(measure_network(run.name, network, data, data.find(files), controlled))
+            measured.files.append(files)
+    return kept[0]
+
+
+def _format_markdown(networks: Sequence[Measured], comparisons: Sequence[Comparison], grids: Intervals, command: str) -> str:
+    trainings, found = len(networks[0].runs), [network.intervals() for network in networks]
+    counts = ", ".join(f"{len(files)}" for files in networks[0].files)
+    how = "over images" if trainings == 1 else f"of {trainings} trainings' means over their images, by Student's t"
     lines = [
         "# What the networks show, measured",
         "",
-        f"`python -m tools.measure {' '.join(map(str, runs))}`: {images} images that no run was trained on.",
-        "Means over images and their 95 % intervals; `grid` by geometric means. What each number means:",
+        f"`{command}`: {counts} images that no run of the pair was trained on.",
+        f"Means and 95 % intervals {how}; `grid` by geometric means. What each number means:",
         "`viz_callbacks/metrics/projection_metrics.py`.",
         "",
-        "| number | " + " | ".join(run.name for run in runs) + " | images |",
-        "|---" * (len(runs) + 2) + "|",
+        "| number | " + " | ".join(network.runs[0].name.partition("-")[0] for network in networks) + " | images |",
+        "|---" * (len(networks) + 2) + "|",
     ]
     lines += [f"| {name} | {' | '.join(str(each[name]) for each in found)} | {found[0][name].images} |" for name in found[0]]
     for claim in dict.fromkeys(each.claim for each in comparisons):
@@ -129,22 +161,27 @@ def _format_markdown(
 
 
 def _write_results(
-    folder: Path,
-    runs: Sequence[Path],
-    files: Sequence[str],
-    found: Sequence[Mapping[str, Interval]],
-    comparisons: Sequence[Comparison],
-    grids: Intervals,
+    folder: Path, networks: Sequence[Measured], comparisons: Sequence[Comparison], grids: Intervals, command: str
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
-        "images": files,
-        "numbers": {run.name: {k: asdict(v) for k, v in each.items()} for run, each in zip(runs, found, strict=True)},
+        "command": command,
+        "networks": [
+            {
+                "runs": [run.name for run in network.runs],
+                "images": network.files,
+                "numbers": {name: asdict(interval) for name, interval in network.intervals().items()},
+                "each_run": [
+                    {name: float(values.nanmean()) for name, values in metrics.items()} for metrics in network.metrics
+                ],
+            }
+            for network in networks
+        ],
         "claims": [{**asdict(each), "verdict": each.verdict} for each in comparisons],
         "photographs": {p: {s: asdict(each) for s, each in by_strength.items()} for p, by_strength in grids.items()},
     }
     (folder / "measures.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (folder / "measures.md").write_text(_format_markdown(runs, found, comparisons, grids, len(files)))
+    (folder / "measures.md").write_text(_format_markdown(networks, comparisons, grids, command))
 
 
 def main() -> None:
@@ -152,31 +189,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.measure", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="one run, or AlexNet's and ZFNet's")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="trainings of one network, AlexNet for the claims")
+    parser.add_argument("--versus", nargs="+", type=Path, metavar="RUN", help="as many of the other, ZFNet for the claims")
     parser.add_argument("--per-class", type=int, default=3, help="images of each class, at most [default: 3]")
     parser.add_argument("--controlled", type=int, default=101, help="images for the costly controls, about [default: 101]")
     parser.add_argument("--out", type=Path, required=True, help="folder for measures.json and measures.md")
     options = parser.parse_args()
-    loaded = [load_run(run) for run in options.runs]
-    files = find_unseen([data for _, data in loaded], options.per_class)
-    if not files:
-        parser.error("every image is one that a run was trained on: there is nothing to measure on")
-    photographs = [data.images(data.find(files)) for _, data in loaded]
-    if not all(torch.equal(photographs[0], others) for others in photographs[1:]):
-        parser.error("the runs' images differ: compare runs on one data set, with the same data.image_size")
-    metrics = [
-        measure_network(run.name, network, data, data.find(files), options.controlled)
-        for run, (network, data) in zip(options.runs, loaded, strict=True)
-    ]
-    found = [_summarise(each) for each in metrics]
-    projections = [name.partition("/")[2] for name in metrics[0] if name.startswith("detail/")]
+    networks = [Measured(options.runs), *([Measured(options.versus)] if options.versus else [])]
+    if options.versus and len(options.versus) != len(options.runs):
+        parser.error(
+            f"{len(options.runs)} runs versus {len(options.versus)}: give as many of each, in the order of their seeds"
+        )
+    try:
+        photographs = measure_runs(networks, options.per_class, options.controlled)
+    except ValueError as problem:
+        parser.error(str(problem))
+    projections = [name.partition("/")[2] for name in networks[0].metrics[0] if name.startswith("detail/")]
     claimed = [name for name in projections if name not in ("gradient", *DENET_VARIANTS)]
-    comparisons = compare_claims(metrics[0], metrics[1], claimed) if len(metrics) == 2 else []
+    comparisons = compare_claims(networks[0].metrics, networks[1].metrics, claimed) if options.versus else []
     grids = {
-        period: {strength: Interval.of_logarithms(values) for strength, values in by_strength.items()}
-        for period, by_strength in measure_photographs(photographs[0]).items()
+        period: {strength: Interval.of_logarithms([values]) for strength, values in by_strength.items()}
+        for period, by_strength in measure_photographs(photographs).items()
     }
-    _write_results(options.out, options.runs, files, found, comparisons, grids)
+    command = " ".join(["python -m tools.measure", *sys.argv[1:]])
+    _write_results(options.out, networks, comparisons, grids, command)
     print(f"Written: {options.out / 'measures.md'} and measures.json")
 
 

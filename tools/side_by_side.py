@@ -2,9 +2,10 @@
 
 python -m tools.side_by_side runs/alexnet-caltech101-seed1 runs/zfnet-caltech101-seed1 --out results/look
 
-For each run its first filters, Deconvolution, DeNet, occlusion and invariance, as the callbacks make them, and
+For each run the overview, its first filters, Deconvolution, DeNet, occlusion and invariance, as the callbacks make them, and
 ``classes.jpg``: DeNet of each probe for its own and for other classes, with and without subtracting the biases. For all runs
-together ``categories.jpg``: Deconvolution and DeNet of each probe, network beside network.
+together ``strips/<probe>.jpg``: the image, all layers and DeNet, a row for each network, and ``categories.jpg``: the last
+convolution layer and DeNet of every probe, network beside network.
 """
 
 import argparse
@@ -23,16 +24,18 @@ from viz_callbacks.callbacks import (
     FilterPictures,
     InvariancePictures,
     OcclusionPictures,
+    OverviewPictures,
     Probes,
 )
 from viz_callbacks.callbacks.probes import ProbePictures
 from viz_callbacks.drawing.layout import stack_vertically
 from viz_callbacks.drawing.pixels import Pixels, robust_range, signed_picture
-from viz_callbacks.drawing.sheets import row_sheet
+from viz_callbacks.drawing.sheets import row_sheet, table_sheet
 from viz_callbacks.methods.denet import denet
 from viz_callbacks.metrics.similarity import PairwiseCosine
 
 KINDS: tuple[type[ProbePictures], ...] = (
+    OverviewPictures,
     FilterPictures,
     DeconvolutionPictures,
     DeNetPictures,
@@ -40,6 +43,25 @@ KINDS: tuple[type[ProbePictures], ...] = (
     InvariancePictures,
 )
 CLASSES = 3  # DeNet is shown for so many of each probe
+
+
+def draw_strip(names: Sequence[str], networks: Sequence[nn.Module], probes: Probes, number: int) -> Image.Image:
+    """Draw a row for each network of one kind: the image of a probe, Deconvolution of every convolution layer, DeNet."""
+    columns, rows = list[str](), list[tuple[str, list[Pixels]]]()
+    for name, network in zip(names, networks, strict=True):
+        snapshot = probes.snapshot(network)
+        projections = {layer: snapshot.deconvolution(layer)[number] for layer in snapshot.layers}
+        projections["DeNet"] = snapshot.denet(snapshot.targets)[number]
+        projections["DeNet, no biases"] = snapshot.denet(snapshot.targets, subtract_bias=False)[number]
+        columns = ["image", *projections]
+        tiles = [signed_picture(each, robust_range(each)) for each in projections.values()]
+        confidence = f"{float(snapshot.confidence[number]):.0%}"
+        words = f"{name}: predicts {probes.class_names[int(snapshot.predicted[number])]} with {confidence}"
+        rows.append((words, [probes.original(number), *tiles]))
+    heading = (
+        f"{probes.names[number]} ({probes.notes[number]}): Deconvolution of each convolution layer, DeNet of the true class"
+    )
+    return table_sheet([heading], columns, rows)
 
 
 def draw_networks(names: Sequence[str], networks: Sequence[nn.Module], probes: Probes) -> Image.Image:
@@ -98,9 +120,14 @@ def main() -> None:
         with torch.inference_mode():
             draw_classes(run.name, network, probes).save(options.out / run.name / "classes.jpg", quality=88)
         print(f"Written: {options.out / run.name}")
+    names, strips = [run.name for run in options.runs], options.out / "strips"
+    strips.mkdir(exist_ok=True)
     with torch.inference_mode():
-        draw_networks([run.name for run in options.runs], networks, probes).save(options.out / "categories.jpg", quality=88)
-    print(f"Written: {options.out / 'categories.jpg'}")
+        draw_networks(names, networks, probes).save(options.out / "categories.jpg", quality=88)
+        for number in range(len(probes.names)):
+            strip = draw_strip(names, networks, probes, number)
+            strip.save(strips / f"{probes.folder(number)}.jpg", quality=88)
+    print(f"Written: {options.out / 'categories.jpg'} and {strips}")
 
 
 if __name__ == "__main__":

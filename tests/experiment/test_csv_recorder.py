@@ -109,6 +109,12 @@ def test_lines_for_people(tmp_path: Path) -> None:
     assert "Best on the validation images: epoch 1 with 50.00 %" in lines
     assert f"wandb sync {tmp_path / 'offline-run-x'}" in lines
     assert f"wandb leet {tmp_path / 'offline-run-x'}" in lines
+    assert "Open first" not in lines, "there are no pictures"
+    for epoch in (9, 10):
+        overview = tmp_path / f"pictures/overview/all/epoch-{epoch:03d}.jpg"
+        overview.parent.mkdir(parents=True, exist_ok=True)
+        overview.touch()
+    assert f"Open first: {overview}, " in format_summary(figures, rows, tmp_path, None)
 
 
 def test_a_row_with_new_columns_widens_the_file(tmp_path: Path) -> None:

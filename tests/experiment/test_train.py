@@ -129,10 +129,12 @@ def test_what_a_run_recorded_can_be_kept(whole: tuple[Path, str], tmp_path: Path
 
 def test_what_a_run_shows_can_be_measured(whole: tuple[Path, str], tmp_path: Path) -> None:
     arguments = ["--per-class", "1", "--controlled", "2", "--out", str(tmp_path)]
-    subprocess.run([sys.executable, "-m", "tools.measure", str(whole[0]), str(whole[0]), *arguments], cwd=ROOT, check=True)
+    run = str(whole[0])
+    subprocess.run([sys.executable, "-m", "tools.measure", run, "--versus", run, *arguments], cwd=ROOT, check=True)
     facts = json.loads((tmp_path / "measures.json").read_text())
-    assert len(facts["images"]) == 8
-    (numbers,) = facts["numbers"].values()
+    assert [len(network["images"][0]) for network in facts["networks"]] == [8, 8]
+    numbers = facts["networks"][0]["numbers"]
+    assert numbers == facts["networks"][1]["numbers"]
     assert numbers["detail/conv5"]["images"] == 8
     assert numbers["deletion/denet"]["images"] == 2
     assert {each["verdict"] for each in facts["claims"] if not each["claim"].startswith("DeNet")} == {"not decided"}

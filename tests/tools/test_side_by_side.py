@@ -35,6 +35,11 @@ def test_all_pictures_of_each_run_and_the_runs_side_by_side(
         folder = tmp_path / "out" / run
         kinds = {file.relative_to(folder).parts[0] for file in folder.rglob("epoch-007.jpg")}
         assert kinds == {kind.name for kind in side_by_side.KINDS}
+    strips = sorted((tmp_path / "out/strips").iterdir())
+    assert [file.name for file in strips] == ["circle-0001.jpg", "star-0001.jpg"]
+    strip = Image.open(strips[0])
+    assert strip.width >= 5 * shapes.image_size, "the image, two layers, and DeNet with and without biases"
+    assert strip.height >= 2 * shapes.image_size, "a row for each network"
     classes, both = (Image.open(tmp_path / "out" / name) for name in ("one/classes.jpg", "categories.jpg"))
     side = shapes.image_size
     assert classes.width >= 7 * side, "the image and DeNet of three classes, with and without biases"
