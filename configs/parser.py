@@ -53,6 +53,8 @@ def parse(arguments: list[str]) -> Settings:
         config = _merge(config, _read_pair(key, value), f"{key}={value}")
     settings = typing.cast(Settings, OmegaConf.to_object(config))
     validate(settings)
+    if settings.data.seed == -1:
+        settings.data.seed = settings.seed
     return settings
 
 

@@ -55,7 +55,7 @@ class DataSettings:
     train_per_class: int = setting(30, "training images of each class (split=per_class)")
     test_per_class: int = setting(50, "at most this many test images of each class (split=per_class)")
     val_fraction: float = setting(0.1, "share of the training part kept for validation; 0 for none")
-    seed: int = setting(1, "draws the split; for shapes, the images too")
+    seed: int = setting(1, "draws the split; for shapes, the images too; -1: the run's seed draws them")
     image_size: int | None = setting(192, "side of the square input in pixels; null for the architecture's own, 227 or 224")
     train_sizes: list[int] = field(
         default_factory=lambda: [112, 128, 160, 192],

@@ -53,7 +53,7 @@ def _check_bounds(settings: Settings) -> None:
         ("viz.maps", viz.maps >= 1, "1 or more"),
         ("viz.top_maps", viz.top_maps >= 0, "0 or more"),
         ("seed", settings.seed >= 0, "0 or more"),
-        ("data.seed", data.seed >= 0, "0 or more"),
+        ("data.seed", data.seed >= -1, "0 or more, or -1 for the run's own seed"),
     ):
         if not holds:
             raise SettingsError(f"{key}={attrgetter(key)(settings)}: it must be {wanted}")

@@ -79,6 +79,15 @@ def test_one_clear_line_for_each_mistake(argument: str, answer: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_split_can_follow_the_seed(tmp_path: Path) -> None:
+    """As a sweep over seeds needs it, where parameters can't be tied. What is saved is the split's number itself."""
+    settings = parse(["data.seed=-1", "seed=7"])
+    assert settings.data.seed == settings.seed == 7
+    assert parse(["seed=7"]).data.seed == 1
+    save_settings(settings, tmp_path / "config.yaml")
+    assert "seed: -1" not in (tmp_path / "config.yaml").read_text()
+
+
 def test_the_steps_to_zfnet_are_alexnets_only() -> None:
     assert parse(["model=alexnet-7x7-stride2"]).model == ModelSettings("alexnet", conv1_size=7, conv1_stride=2)
     with pytest.raises(SettingsError, match="zfnet has its own"):
