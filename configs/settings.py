@@ -36,7 +36,7 @@ class ModelSettings:
     pooling: str = setting("max", "kind of pooling", ("max", "average", "l2"))
     norm: str = setting("lrn", "normalisation after pool1 and pool2", ("lrn", "batch", "none"))
     dropout: float = setting(0.5, "dropout on both hidden dense layers")
-    smooth_start: float = setting(0.0, "smooth the first layer's start by a Gaussian of so many pixels; 0 for plain noise")
+    smooth_start: float = setting(1.5, "smooth the first layer's start by a Gaussian of so many pixels; 0 for plain noise")
     streams: int = setting(1, "2 is the original AlexNet: conv2, conv4 and conv5 in two groups (AlexNet only)")
     conv1_size: int = setting(11, "side of the first layer's filters in pixels (AlexNet only; ZFNet has 7)")
     conv1_stride: int = setting(4, "stride of the first layer in pixels (AlexNet only; ZFNet has 2)")
@@ -83,10 +83,10 @@ class OptimSettings:
     name: str = setting("adamw", "adamw, or sgd with Nesterov momentum", ("adamw", "sgd"))
     lr: float = setting(0.0004, "highest learning rate")
     filter_rate: float = setting(
-        0.0,
+        0.08,
         "highest rate of convolution filters, relative to their size, which is then fixed; 0: as all weights (adamw)",
     )
-    auxiliary_weight: float = setting(0.0, "weight of an auxiliary classifier on the last convolution, in training only")
+    auxiliary_weight: float = setting(0.5, "weight of an auxiliary classifier on the last convolution, in training only")
     momentum: float = setting(0.9, "momentum (sgd)")
     weight_decay: float = setting(0.3, "weight decay, on weights but not on biases and norms")
     warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0")

@@ -62,7 +62,7 @@ def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
         ("model=resnet", "model=resnet: choose one of alexnet, alexnet-7x7"),
         ("model.activation=gelu", "choose one of relu, leaky_relu, tanh, sigmoid"),
         ("data.train_sizes=[128,5]", "data.train_sizes=[128, 5]: it must be from 67 to 1024 pixels each"),
-        ("recipe=slow", "recipe=slow: choose one of fast, report, standardized"),
+        ("recipe=slow", "recipe=slow: choose one of fast, report"),
         ("optim=3", "optim is a group of settings"),
         ("epochs", "'epochs' is not key=value"),
         ("=3", "is not key=value"),
@@ -109,13 +109,11 @@ def test_l2_pooling_takes_one_size_only() -> None:
 
 
 def test_the_fast_recipe_is_the_defaults_and_every_recipe_says_all_that_another_sets() -> None:
-    fast, report, standardized = (
-        yaml.safe_load((PRESETS / f"recipe/{name}.yaml").read_text()) for name in ("fast", "report", "standardized")
-    )
+    fast, report = (yaml.safe_load((PRESETS / f"recipe/{name}.yaml").read_text()) for name in ("fast", "report"))
     defaults = flat(Settings())
     for group, values in fast.items():
         assert values == {key: defaults[f"{group}.{key}"] for key in values}
-        assert set(report[group]) == set(standardized[group]) == set(values)  # so that recipe=fast takes all of it back
+        assert set(report[group]) == set(values)  # so that recipe=fast takes all of it back
 
 
 def test_help_shows_what_a_run_gets() -> None:
