@@ -21,17 +21,25 @@ class ProjectionMetricsLogger(SharesSnapshot, PeriodicCallback):
     Args:
         probes: the images to measure on. Where their masks aren't known, nothing is said of what lies inside of them.
         periods: grids to look for, in pixels.
+        controls_every: take the costly controls every so many times that the others are taken, and after the last epoch.
         every_n_epochs: as for ``PeriodicCallback``.
         network: as for ``PeriodicCallback``.
     """
 
     def __init__(
-        self, probes: Probes, *, periods: Sequence[int] = PERIODS, every_n_epochs: int = 1, network: str = "network"
+        self,
+        probes: Probes,
+        *,
+        periods: Sequence[int] = PERIODS,
+        controls_every: int = 5,
+        every_n_epochs: int = 1,
+        network: str = "network",
     ) -> None:
         super().__init__(every_n_epochs=every_n_epochs, network=network)
         self.probes = probes
         self.shared_snapshot = probes.shared_snapshot
         self.periods = periods
+        self.controls_every = controls_every
         self.before: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -48,12 +56,17 @@ class ProjectionMetricsLogger(SharesSnapshot, PeriodicCallback):
             return
         started = time.monotonic()
         with torch.inference_mode():
-            metrics = self._measure(self.probes.snapshot(getattr(pl_module, self.network), trainer))
+            snapshot = self.probes.snapshot(getattr(pl_module, self.network), trainer)
+            metrics = self._measure(snapshot, self._controls_due(trainer))
         for name, value in metrics.items():
             pl_module.log(name, value, logger=False, rank_zero_only=True)
         pl_module.log("seconds/metrics", time.monotonic() - started, logger=False, rank_zero_only=True)
 
-    def _measure(self, snapshot: ProbeSnapshot) -> dict[str, float]:
+    def _controls_due(self, trainer: Trainer) -> bool:
+        epoch = trainer.current_epoch + 1
+        return epoch % (self.controls_every * self.every_n_epochs) == 0 or epoch == trainer.max_epochs
+
+    def _measure(self, snapshot: ProbeSnapshot, controls: bool) -> dict[str, float]:
         masks, images = self.probes.masks, snapshot.images
         if masks is None:
             masks = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool)
@@ -66,6 +79,7 @@ class ProjectionMetricsLogger(SharesSnapshot, PeriodicCallback):
             projections,
             self.before,
             self.periods,
+            controls,
         )
         self.before = {name: projection.cpu() for name, projection in projections.items()}
         return metrics

@@ -1,5 +1,6 @@
 """Pictures beside and above each other, with words: what every sheet is put together from."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ COLUMN_GAP = 16  # between the parts of a sheet
 TILE_GAP = 8  # between the pictures of a row
 
 
+@functools.cache  # Pillow reads it anew each time
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return the one font of all sheets, Pillow's own, in a size in pixels."""
     return ImageFont.load_default(size)

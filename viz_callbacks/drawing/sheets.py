@@ -80,10 +80,10 @@ def deconvolution_sheet(
     """
     grid = Image.fromarray(grey_grid(resize_maps(maps), MAP_COLUMNS, GAP, fill=WHITE)).convert("RGB")
     side = (grid.width - (MAP_COLUMNS - 1) * GAP) // MAP_COLUMNS
+    marks = {False: _mark(side, "silent", SILENT), True: _mark(side, "dead", DEAD)}
     for number, (is_silent, is_dead) in enumerate(zip(silent, dead, strict=True)):
         if is_silent:
-            corner = (number % MAP_COLUMNS * (side + GAP), number // MAP_COLUMNS * (side + GAP))
-            _mark_tile(grid, corner, side, "dead" if is_dead else "silent", DEAD if is_dead else SILENT)
+            grid.paste(marks[is_dead], (number % MAP_COLUMNS * (side + GAP), number // MAP_COLUMNS * (side + GAP)))
     tiles = [("image", original), ("projection", projection)]
     channels = [(name, np.repeat(projection[:, :, c : c + 1], 3, axis=2)) for c, name in enumerate(("red", "green", "blue"))]
     beside = stack_vertically([labelled_row(tiles), labelled_row(channels)])
@@ -183,8 +183,8 @@ def _filter_block(label: str, pictures: Pixels, dead: Sequence[bool]) -> Image.I
     return block
 
 
-def _mark_tile(grid: Image.Image, corner: tuple[int, int], side: int, word: str, colour: tuple[int, int, int]) -> None:
-    """Cover a tile of a grid with a colour, and write a word on it."""
-    draw = ImageDraw.Draw(grid)
-    draw.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), fill=colour)
-    draw.text((corner[0] + side / 2, corner[1] + side / 2), word, TEXT, font(12), anchor="mm")
+def _mark(side: int, word: str, colour: tuple[int, int, int]) -> Image.Image:
+    """Draw a tile of one colour with a word on it."""
+    tile = Image.new("RGB", (side, side), colour)
+    ImageDraw.Draw(tile).text((side / 2, side / 2), word, TEXT, font(12), anchor="mm")
+    return tile

@@ -5,7 +5,7 @@ They are those of ``projection_metrics``, and beside them::
     change/conv1 change/denet change/gradient   how much a projection has changed since the last time (CosineDistance)
 
 The controls (deletion to randomised) cost the most. They are taken on the first CONTROLLED images, with CURVE_STEPS steps,
-and with random weights in the output layer, in the dense part and in all layers.
+and with random weights in the output layer, in the dense part and in all layers; and not every time, if the caller likes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ def epoch_metrics(
     projections: Mapping[str, Tensor],
     before: Mapping[str, Tensor],
     periods: Sequence[int] = PERIODS,
+    controls: bool = True,
 ) -> dict[str, float]:
     """Return the metrics by name; those that have nothing to measure are left out.
 
@@ -39,13 +40,15 @@ def epoch_metrics(
         projections: of these images by name, those of ``ProjectionMetrics.project``.
         before: the projections of the last time, on any device; empty for the first time.
         periods: grids to look for, in pixels.
+        controls: whether to take the costly ones.
     """
     metrics = ProjectionMetrics(network, periods, curve_steps=CURVE_STEPS, randomised_layers=_three_depths(traces))
     metrics.update(projections, traces[0].input, masks)
-    few = slice(CONTROLLED)
-    metrics.update_controls(
-        slice_traces(traces, few), targets[few], {name: projection[few] for name, projection in projections.items()}
-    )
+    if controls:
+        few = slice(CONTROLLED)
+        metrics.update_controls(
+            slice_traces(traces, few), targets[few], {name: projection[few] for name, projection in projections.items()}
+        )
     found = metrics.compute()
     for name, projection in projections.items():
         if name in before:

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from datamodules.datamodule import ImageDataModule
@@ -45,3 +46,21 @@ def test_without_outlines_nothing_is_said_of_what_is_inside(
     trainer.fit(classifier, shapes)
     assert not any(name.startswith(("inside", "pointing")) for name in trainer.callback_metrics)
     assert "deletion/denet" in trainer.callback_metrics
+
+
+def test_the_costly_controls_are_taken_now_and_then_and_at_the_end(
+    shapes: ImageDataModule, classifier: Classifier, make_trainer: Callable[..., Trainer]
+) -> None:
+    class Columns(Callback):
+        found: ClassVar[list[set[str]]] = []
+
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            self.found.append({name.partition("/")[0] for name in trainer.callback_metrics})
+            trainer.callback_metrics.clear()
+
+    probes = build_probes(shapes, ["circle"])
+    make_trainer(5, [ProjectionMetricsLogger(probes, controls_every=2), Columns()]).fit(classifier, shapes)
+    costly = {"deletion", "insertion", "likeness", "randomised"}
+    assert [costly <= found for found in Columns.found] == [False, True, False, True, True]
+    assert all(bool(costly & found) == (costly <= found) for found in Columns.found)
+    assert all("detail" in found for found in Columns.found)
