@@ -54,9 +54,11 @@ def test_the_costly_controls_are_taken_now_and_then_and_at_the_end(
     class Columns(Callback):
         found: ClassVar[list[set[str]]] = []
 
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            trainer.callback_metrics.clear()  # Lightning only ever adds to it
+
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
             self.found.append({name.partition("/")[0] for name in trainer.callback_metrics})
-            trainer.callback_metrics.clear()
 
     probes = build_probes(shapes, ["circle"])
     make_trainer(5, [ProjectionMetricsLogger(probes, controls_every=2), Columns()]).fit(classifier, shapes)
