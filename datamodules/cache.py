@@ -96,7 +96,9 @@ def decode_all(folder: Path, files: Sequence[str], decode: Callable[[Path], Pixe
                 progress.advance(task)
     if faults:
         named = "; ".join(map(str, faults[:NAMED])) + (f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else "")
-        raise SettingsError(f"{len(faults)} of {len(files)} images: put sound files in their place, or move them out. {named}")
+        raise SettingsError(
+            f"{len(faults)} of {len(files)} images can't be read; put sound files in their place or move them elsewhere: {named}"
+        )
 
 
 def _build(path: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> None:

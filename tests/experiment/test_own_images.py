@@ -1,4 +1,4 @@
-"""People's own photographs, from the command line: six classes, cut from the real data set and renamed, train, sweep and show."""
+"""People's own photographs, from the command line: six classes of the real data set, renamed, train, sweep and show."""
 
 import csv
 import json
@@ -156,7 +156,7 @@ def test_a_mistake_is_one_line(photos: Path) -> None:
     (photos.parent / "broken/dog").mkdir()
     for name in ("cat", "dog"):
         (photos.parent / "broken" / name / "1.jpg").write_bytes(b"")
-        shutil.copy(photos / "dogs/IMG 1.webp", photos.parent / "broken" / name / "2.webp")
+        shutil.copy(photos / "boats/IMG 1.webp", photos.parent / "broken" / name / "2.webp")
     status, output = train(photos.parent / "elsewhere", "data.root=../broken", *SMALL)
     assert status == 2
     assert output.count("\n") == 1

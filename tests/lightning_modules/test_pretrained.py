@@ -51,6 +51,7 @@ def test_torchvisions_alexnet_computes_here_what_it_does_there(tmp_path: Path) -
     theirs = torchvision.models.alexnet(weights=None, num_classes=5).eval()
     for layer in theirs.modules():  # biases that count
         if isinstance(layer, nn.Conv2d | nn.Linear):
+            assert layer.bias is not None
             nn.init.normal_(layer.bias, std=0.1)
     network = build_network(ModelSettings(name="alexnet-torchvision", norm="none"), 5).eval()
     network.load_state_dict(from_torchvision(theirs.state_dict(), IMAGENET_MEAN, STD))

@@ -217,7 +217,7 @@ def test_where_the_class_is_unknown_the_predicted_one_stands_in_and_the_captions
     np.testing.assert_array_equal(unknown.sprites["denet-true-class"], unknown.sprites["denet-predicted-class"])
     _, (occluded, _) = OcclusionPictures(tmp_path / "occlusion", probes, square=0.3, stride=1).render(network, 1)
     expected = occlusion(network, probes.images[1], int(predicted[1]), "conv2", 20, 20).probability
-    np.testing.assert_allclose(occluded.facts["probability"], expected, atol=1e-4)
+    np.testing.assert_allclose(np.array(occluded.facts["probability"]), expected, atol=1e-4)
     ((moved, _),) = InvariancePictures(tmp_path / "invariance", probes).render(network, 1)
     assert moved.caption.splitlines()[-1] == "true class unknown, the predicted one stands in for it: my cat.jpg"
 
