@@ -96,9 +96,8 @@ def decode_all(folder: Path, files: Sequence[str], decode: Callable[[Path], Pixe
                 progress.advance(task)
     if faults:
         named = "; ".join(map(str, faults[:NAMED])) + (f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else "")
-        raise SettingsError(
-            f"{len(faults)} of {len(files)} images can't be read; put sound files in their place or move them elsewhere: {named}"
-        )
+        count = f"{len(faults)} of {len(files)} images"
+        raise SettingsError(f"{count} can't be read; put sound files in their place or move them elsewhere: {named}")
 
 
 def _build(path: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> None:

@@ -4,8 +4,9 @@
     photos/dog/*.png                     photos/val/cat/*.jpg
     photos/masks/cat/*.png               photos/test/cat/*.jpg
 
-At the right the split is settled; val or test is drawn from train where it isn't there. In either form ``masks/`` may hold
-black images with a white object, under the path of the image that they belong to, with any end of the name.
+At the right the split is settled; val or test is drawn from train where it isn't there. In either form ``masks/`` beside the
+classes, or beside the parts, may hold black images with a white object, under the path of the image that they belong to, with
+any end of the name.
 """
 
 import hashlib
@@ -115,8 +116,12 @@ class ImageFolder(ImageDataModule):
             SettingsError: the mask can't be read, or is of another size than its image.
         """
         image = self.root / self.files[index]
-        near = (self.root / MASKS / self.files[index]).parent
-        found = sorted(path for path in near.glob("*") if path.stem == image.stem and is_image(path) and not is_hidden(path))
+        places = [self.root / MASKS / self.files[index]]
+        if self.image_set.parts:
+            part, _, below = self.files[index].partition("/")
+            places.append(self.root / part / MASKS / below)
+        near = [path for place in places for path in place.parent.glob("*") if path.stem == image.stem]
+        found = sorted(path for path in near if is_image(path) and not is_hidden(path))
         if not found:
             return None
         grey = read_grey(found[0])

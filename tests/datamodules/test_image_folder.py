@@ -254,10 +254,11 @@ def test_masks_of_a_settled_split(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     write(root, *numbered("train/cat", 9), *numbered("train/dog", 9))
     write_mask(root / "masks/train/cat/00.png", np.ones((30, 40)))
+    write_mask(root / "train/masks/dog/00.png", np.ones((30, 40)))
     data = read(root)
-    mask = data.mask(data.files.index("train/cat/00.jpg"))
-    assert mask is not None
-    assert mask.all()
+    assert data.class_names == ["cat", "dog"]
+    known = [file for file, mask in zip(data.files, data.masks(range(len(data.files))), strict=True) if mask.all()]
+    assert known == ["train/cat/00.jpg", "train/dog/00.jpg"]
 
 
 def test_images_are_found_by_the_path_that_leads_to_them(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

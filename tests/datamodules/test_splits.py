@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs import DataSettings, SettingsError
 from datamodules import splits
-from datamodules.splits import Split, draw, groups, save_split, split
+from datamodules.splits import Split, draw, groups, is_saved_split, save_split, split
 
 CLASS_SIZES = np.array([31, 80, 45, 45])
 NAMES = ["ant", "bee", "cat", "cat_easy"]
@@ -155,7 +155,11 @@ def test_impossible_wishes_are_explained(settings: DataSettings, message: str) -
 def test_split_is_saved_as_lists_of_files(tmp_path: Path) -> None:
     files = [f"cat/{number}.jpg" for number in range(5)]
     parts = Split(train=np.array([0, 3]), val=np.array([], dtype=np.int64), test=np.array([1, 2]))
+    assert is_saved_split(parts, files, tmp_path / "new"), "nothing else was saved"
     save_split(parts, files, tmp_path / "new")
+    assert is_saved_split(parts, files, tmp_path / "new")
+    assert not is_saved_split(parts, ["cat/new.jpg", *files], tmp_path / "new")
+    assert not is_saved_split(Split(parts.train, parts.test, parts.val), files, tmp_path / "new")
     assert [parts.part(image) for image in range(5)] == ["train", "test", "test", "train", "unused"]
     written = {file.name: file.read_text().split() for file in (tmp_path / "new").iterdir()}
     assert written == {
