@@ -103,7 +103,8 @@ def test_it_trains_and_shows_every_class(trained: Path) -> None:
 
 def test_a_sweep_over_it_runs(photos: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained.parents[1])
-    values = {"model": "zfnet", "data": "folder", "data.root": str(photos), "data.image_size": 67, "data.train_sizes": [67],
+    monkeypatch.setenv("HOME", str(photos.parent))
+    values = {"model": "zfnet", "data": "folder", "data.root": "~/photos", "data.image_size": 67, "data.train_sizes": [67],
               "data.batch_size": 16, "logger": "none", "trainer.max_epochs": 1, "viz.every_n_epochs": 0,
               "viz.sensitivity": False}  # fmt: skip
     content = {
