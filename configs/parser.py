@@ -42,7 +42,7 @@ def parse(arguments: list[str]) -> Settings:
 
     config: DictConfig = OmegaConf.structured(Settings)
     for file in files:
-        config = _merge(config, _load(Path(file)), file)
+        config = _merge(config, _load(Path(file).expanduser()), file)
     for group in GROUPS:
         if group in groups or not files:
             name = groups.get(group, DEFAULT_PRESETS[group])

@@ -21,6 +21,11 @@ def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> 
     return field(default=default, metadata={"help": help, "choices": choices})
 
 
+def expand_home(path: str | None) -> str | None:
+    """Write out a leading ``~``, which shells leave as it is behind an equals sign."""
+    return None if path is None else os.path.expanduser(path)
+
+
 def from_environment(variable: str, default: str | None, help: str) -> Any:
     """Build a field whose default is an environment variable's value at start, else ``default``."""
     return field(
@@ -31,7 +36,7 @@ def from_environment(variable: str, default: str | None, help: str) -> Any:
 
 @dataclass
 class ModelSettings:
-    name: str = setting("alexnet", "architecture", ("alexnet", "zfnet"))
+    name: str = setting("alexnet", "architecture", ("alexnet", "zfnet", "alexnet-torchvision"))
     activation: str = setting("relu", "activation after each layer", ("relu", "leaky_relu", "tanh", "sigmoid"))
     pooling: str = setting("max", "kind of pooling", ("max", "average", "l2"))
     norm: str = setting("lrn", "normalisation after pool1 and pool2", ("lrn", "batch", "none"))
@@ -40,14 +45,22 @@ class ModelSettings:
     streams: int = setting(1, "2 is the original AlexNet: conv2, conv4 and conv5 in two groups (AlexNet only)")
     conv1_size: int = setting(11, "side of the first layer's filters in pixels (AlexNet only; ZFNet has 7)")
     conv1_stride: int = setting(4, "stride of the first layer in pixels (AlexNet only; ZFNet has 2)")
+    weights: str | None = setting(
+        None, "start from a run's checkpoint or torchvision's AlexNet; a new last layer for new classes"
+    )
+
+    def __post_init__(self) -> None:
+        self.weights = expand_home(self.weights)
 
 
 @dataclass
 class DataSettings:
-    name: str = setting("caltech101", "data set", ("caltech101", "shapes"))
-    root: str = from_environment("CALTECH101_ROOT", "data", "folder that holds 101_ObjectCategories, or will")
+    name: str = setting("caltech101", "data set", ("caltech101", "folder", "shapes"))
+    root: str = from_environment(
+        "CALTECH101_ROOT", "data", "folder that holds 101_ObjectCategories, or will; for data=folder, a folder for each class"
+    )
     archives: str | None = from_environment(
-        "CALTECH101_ARCHIVES", None, "folder with 101_ObjectCategories.tar.gz, to unpack into data.root"
+        "CALTECH101_ARCHIVES", None, "folder with 101_ObjectCategories.tar.gz or caltech-101.zip, to unpack into data.root"
     )
     background: bool = setting(False, "keep BACKGROUND_Google as a class of its own")
     split: str = setting("fraction", "fraction: stratified; per_class: a fixed number of each class", ("fraction", "per_class"))
@@ -67,7 +80,9 @@ class DataSettings:
     batch_size: int = setting(64, "images per step, over all devices together")
     workers: int | None = setting(None, "processes that load images [default: none without a GPU, else up to 8]")
     cache: bool = setting(True, "decode the images once, into a memory-mapped file")
-    cache_dir: str | None = setting(None, "folder of that file [default: data.root/cache]")
+    cache_dir: str | None = setting(
+        None, "folder of that file [default: cache beside 101_ObjectCategories; data/cache for data=folder]"
+    )
     crop_area: float = setting(0.3, "training crops cover at least this share of the image; 1 for no crops")
     flip: bool = setting(True, "mirror half of the training images")
     jitter: float = setting(0.2, "brightness, contrast and saturation change by up to this share; 0 for none")
@@ -76,6 +91,10 @@ class DataSettings:
     )
     test_crops: bool = setting(True, "at the end of the run, test each image by ten crops: corners and centre, mirrored too")
     images_per_class: int = setting(60, "images generated of each class (shapes only)")
+
+    def __post_init__(self) -> None:
+        self.root = os.path.expanduser(self.root)
+        self.archives, self.cache_dir = expand_home(self.archives), expand_home(self.cache_dir)
 
 
 @dataclass
@@ -119,8 +138,8 @@ class VizSettings:
     probes: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "images to look at: files such as Faces/image_0001.jpg, or classes for their first image "
-            "[default: the data set's own eight]",
+            "help": "images to look at: files such as Faces/image_0001.jpg, classes for their first image, or files from "
+            "elsewhere [default: the data set's own eight]",
             "choices": None,
         },
     )
@@ -154,6 +173,9 @@ class Settings:
     runs: str = setting("runs", "folder that holds the runs' folders")
     name: str | None = setting(None, "name of the run's folder [default: model-data-seed, numbered]")
     resume: str | None = setting(None, "run to resume: last, a run's folder or a checkpoint file")
+
+    def __post_init__(self) -> None:
+        self.runs, self.resume = os.path.expanduser(self.runs), expand_home(self.resume)
 
 
 def fields(of: type = Settings, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:

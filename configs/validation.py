@@ -61,6 +61,8 @@ def _check_bounds(settings: Settings) -> None:
 
 def _check_combinations(settings: Settings) -> None:
     data, model = settings.data, settings.model
+    if data.name == "folder" and not data.root:
+        raise SettingsError("data=folder: say where your images are with data.root=DIR, which holds a folder for each class")
     if model.streams == 2 and model.name != "alexnet":
         raise SettingsError(f"model.streams=2: only AlexNet has two streams, not {model.name}; leave it at 1")
     if (model.conv1_size, model.conv1_stride) != (11, 4) and model.name != "alexnet":

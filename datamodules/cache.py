@@ -1,9 +1,9 @@
-"""All images of a data set, decoded once into one file that is mapped into memory."""
+"""All images of a data set: decoded side by side, and kept in one file that is mapped into memory."""
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from datamodules.progress import progress_bar
 Pixels = NDArray[np.uint8]
 
 BATCH = 256  # images decoded ahead of the writing
+NAMED = 10  # unreadable images are named up to so many
 
 
 class CachedImages:
@@ -52,7 +53,7 @@ def cached_images(path: Path, folder: Path, files: Sequence[str], decode: Callab
         decode: reads one file as (H, W, 3) uint8, all of one size.
 
     Raises:
-        SettingsError: the cache can't be written.
+        SettingsError: the cache can't be written, or there are images that ``decode`` refuses; all are named.
     """
     source = _digest(folder, files)
     if not _is_current(path, source):
@@ -70,21 +71,43 @@ def cached_images(path: Path, folder: Path, files: Sequence[str], decode: Callab
     return CachedImages(path)
 
 
-def _build(path: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> None:
-    """Decode in threads and write in order. Ordinary writes, since a full disk kills whoever writes through a memory map."""
-    with (
-        atomic_write(path) as output,
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-        progress_bar(MofNCompleteColumn()) as progress,
-    ):
+def decode_all(folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> Iterator[Pixels]:
+    """Yield all images in order, decoded in threads.
+
+    Raises:
+        SettingsError: at the end, if there were images that ``decode`` refused with one: so that all of them are named at once.
+    """
+
+    def attempt(path: Path) -> Pixels | SettingsError:
+        try:
+            return decode(path)
+        except SettingsError as error:
+            return error
+
+    faults: list[SettingsError] = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, progress_bar(MofNCompleteColumn()) as progress:
         task = progress.add_task("Decoding images", total=len(files))
         for start in range(0, len(files), BATCH):
-            for image in pool.map(decode, [folder / file for file in files[start : start + BATCH]]):
-                if output.tell() == 0:
-                    header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image.shape)}
-                    np.lib.format.write_array_header_1_0(output, header)
-                output.write(image.tobytes())
+            for image in pool.map(attempt, [folder / file for file in files[start : start + BATCH]]):
+                if isinstance(image, SettingsError):
+                    faults.append(image)
+                else:
+                    yield image
                 progress.advance(task)
+    if faults:
+        named = "; ".join(map(str, faults[:NAMED])) + (f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else "")
+        count = f"{len(faults)} of {len(files)} images"
+        raise SettingsError(f"{count} can't be read; put sound files in their place or move them elsewhere: {named}")
+
+
+def _build(path: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]) -> None:
+    """Write the images in order. Ordinary writes, since a full disk kills whoever writes through a memory map."""
+    with atomic_write(path) as output:
+        for image in decode_all(folder, files, decode):
+            if output.tell() == 0:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image.shape)}
+                np.lib.format.write_array_header_1_0(output, header)
+            output.write(image.tobytes())
         _record(path).unlink(missing_ok=True)  # of the earlier cache, which is about to be replaced
 
 

@@ -4,7 +4,7 @@ import difflib
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class ImageDataModule(LightningDataModule):
     """
 
     title: str
-    default_probes: ClassVar[list[str]]
+    default_probes: Sequence[str]
 
     class_names: list[str]
     files: list[str]
@@ -65,7 +65,7 @@ class ImageDataModule(LightningDataModule):
         if self._image_set is None:
             images = self._image_set = self.read()
             self.class_names, self.files, self.targets = images.class_names, images.files, images.targets
-            self.split = splits.split(images.targets, images.groups, images.class_names, self.settings)
+            self.split = splits.split(images.targets, images.groups, images.class_names, self.settings, images.parts)
             found, batch_size = len(self.split.train), self.settings.batch_size
             if found < batch_size:
                 raise SettingsError(
@@ -169,23 +169,37 @@ class ImageDataModule(LightningDataModule):
         found = (self.mask(index) for index in indices)
         return torch.from_numpy(np.stack([unknown if mask is None else mask for mask in found]))
 
+    def folder(self) -> Path | None:
+        """Return the folder that ``files`` lie below; None where the images are no files."""
+        return None
+
     def find(self, names: Sequence[str]) -> list[int]:
         """Return the numbers of the named images, or of ``default_probes`` for no names.
 
-        A name is a file, such as ``Faces/image_0001.jpg``, or a class for its first image.
+        A name is a file, such as ``Faces/image_0001.jpg``, the path that leads to it, or a class for its first image.
 
         Raises:
             SettingsError: where there is no image or class of a name.
         """
-        return [self._find(name) for name in names or self.default_probes]
+        return [self._found(name, self.number(name)) for name in names or self.default_probes]
 
-    def _find(self, name: str) -> int:
+    def number(self, name: str) -> int | None:
+        """Return the number of the image of this name, as for ``find``; None where there is none."""
         if name in self.files:
             return self.files.index(name)
         if name in self.class_names:
             return int((self.targets == self.class_names.index(name)).argmax())
+        folder = self.folder()
+        if folder is None:
+            return None
+        below = os.path.relpath(os.path.expanduser(name), folder).replace(os.sep, "/")
+        return self.files.index(below) if below in self.files else None
+
+    def _found(self, name: str, number: int | None) -> int:
+        if number is not None:
+            return number
         near = difflib.get_close_matches(name, [*self.class_names, *self.files], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"name a file such as {self.files[0]} or a class"
+        hint = f"did you mean {near[0]}?" if near else f"name a file such as {self.files[0]}, a class, or a file from elsewhere"
         raise SettingsError(f"viz.probes: {self.title} has no image or class {name!r}; {hint}")
 
     def _rank_and_world_size(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Labelled images, and their order in training: a pure function of (seed, epoch)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -29,13 +29,18 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """N images with names, classes and groups. A split must keep the images of a group together."""
+    """N images with names, classes and groups. A split must keep the images of a group together.
+
+    ``parts`` are those of a split that the data set comes with, by name: train, and val or test or both. What isn't there is
+    drawn.
+    """
 
     class_names: list[str]
     files: list[str]
     targets: Indices
     groups: Indices
     images: Images
+    parts: Mapping[str, Indices] = field(default_factory=dict)
 
 
 class TrainingImages(Dataset[Batch]):

@@ -3,9 +3,10 @@
 from configs import DataSettings, SettingsError
 from datamodules.caltech101.datamodule import Caltech101
 from datamodules.datamodule import ImageDataModule
+from datamodules.image_folder import ImageFolder
 from datamodules.shapes import Shapes
 
-DATA_SETS: dict[str, type[ImageDataModule]] = {"caltech101": Caltech101, "shapes": Shapes}
+DATA_SETS: dict[str, type[ImageDataModule]] = {"caltech101": Caltech101, "folder": ImageFolder, "shapes": Shapes}
 
 
 def build_datamodule(settings: DataSettings, image_size: int, seed: int) -> ImageDataModule:

@@ -7,7 +7,7 @@ regard to the class, so that only the outline tells it. An image is a pure funct
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +144,7 @@ class Shapes(ImageDataModule):
     """``settings.images_per_class`` images of each shape, drawn by ``settings.seed``, in memory."""
 
     title = "generated shapes (not photographs)"
-    default_probes: ClassVar[list[str]] = [f"{shape}/0001" for shape in SHAPES]
+    default_probes = tuple(f"{shape}/0001" for shape in SHAPES)
 
     def read(self) -> ImageSet:
         """Generate all images, in about a millisecond each."""

@@ -3,7 +3,7 @@
 Images that show the same thing form a group, and a group stays whole: all of it is in train, in val or in test.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -56,7 +56,13 @@ def groups(files: Sequence[str], pairs: Iterable[tuple[str, str]]) -> Indices:
     return np.array([root(i) for i in range(len(files))], dtype=np.int64)
 
 
-def split(targets: Indices, groups: Indices, class_names: Sequence[str], settings: DataSettings) -> Split:
+def split(
+    targets: Indices,
+    groups: Indices,
+    class_names: Sequence[str],
+    settings: DataSettings,
+    given: Mapping[str, Indices] | None = None,
+) -> Split:
     """Divide the images as ``settings`` ask, drawn by ``settings.seed`` alone.
 
     With ``split=fraction`` each class of n images has round(test_fraction * n) in test, with ``per_class`` exactly
@@ -68,22 +74,29 @@ def split(targets: Indices, groups: Indices, class_names: Sequence[str], setting
         groups: (N,) group of each image.
         class_names: for messages.
         settings: how to split.
+        given: parts that are settled, by name: train, and val or test or both, which stay as they are. A part that isn't given
+            is drawn from train.
 
     Raises:
         SettingsError: a class would have nothing to train or to test on.
     """
-    _check(targets, class_names, settings)
+    given = given or {}
+    candidates = given.get("train", np.arange(len(targets)))
+    sizes = np.bincount(targets[candidates], minlength=len(class_names))
+    _check(sizes, class_names, settings, given)
     rng = np.random.default_rng(settings.seed)
-    sizes = np.bincount(targets, minlength=len(class_names))
-    everything = np.arange(len(targets))
-    if settings.split == "fraction":
-        test = draw(everything, targets, groups, np.rint(settings.test_fraction * sizes).astype(np.int64), rng)
-        train = np.setdiff1d(everything, test)
+    if "test" in given:
+        test, train = given["test"], candidates
+    elif settings.split == "fraction":
+        test = draw(candidates, targets, groups, np.rint(settings.test_fraction * sizes).astype(np.int64), rng)
+        train = np.setdiff1d(candidates, test)
     else:
-        train = draw(everything, targets, groups, np.full_like(sizes, settings.train_per_class), rng)
-        rest = np.setdiff1d(everything, train)
+        train = draw(candidates, targets, groups, np.full_like(sizes, settings.train_per_class), rng)
+        rest = np.setdiff1d(candidates, train)
         quotas = np.minimum(settings.test_per_class, np.bincount(targets[rest], minlength=len(class_names)))
         test = draw(rest, targets, groups, quotas, rng)
+    if "val" in given:
+        return Split(train=train, val=given["val"], test=test)
     train_sizes = np.bincount(targets[train], minlength=len(class_names))
     val = draw(train, targets, groups, np.rint(settings.val_fraction * train_sizes).astype(np.int64), rng)
     return Split(train=np.setdiff1d(train, val), val=val, test=test)
@@ -123,20 +136,16 @@ def draw(candidates: Indices, targets: Indices, groups: Indices, quotas: Indices
     raise SettingsError("data.split: images that must stay together leave no way to fill every class; ask for other sizes")
 
 
-def _check(targets: Indices, class_names: Sequence[str], settings: DataSettings) -> None:
-    """Raise SettingsError if a class would have nothing to train or to test on."""
-    sizes = np.bincount(targets, minlength=len(class_names))
+def _check(sizes: Indices, class_names: Sequence[str], settings: DataSettings, given: Mapping[str, Indices]) -> None:
+    """Raise SettingsError if a class would have nothing to train or to test on; ``sizes`` are the classes'."""
     smallest = int(sizes.argmin())
     size, name = int(sizes[smallest]), class_names[smallest]
-    if settings.split == "fraction":
-        share = settings.test_fraction
-        if not 0 < share < 1 or not 0 < round(share * size) < size:
-            raise SettingsError(
-                f"data.test_fraction={share}: {name} has {size} images and must have some to train and some to test; "
-                f"ask for a share between {1 / size:.2f} and {1 - 1 / size:.2f}"
-            )
-        train = size - round(share * size)
-    elif settings.split == "per_class":
+    train = size
+    if "test" not in given and size < 2:
+        raise SettingsError(f"{name} has {size} of the two images that a class needs: one to train and one to test")
+    if settings.split == "per_class":
+        if given:
+            raise SettingsError("data.split=per_class: the images are in train/ and other parts already; leave data.split out")
         train = settings.train_per_class
         if not 1 <= train < size:
             raise SettingsError(
@@ -145,9 +154,17 @@ def _check(targets: Indices, class_names: Sequence[str], settings: DataSettings)
             )
         if settings.test_per_class < 1:
             raise SettingsError(f"data.test_per_class={settings.test_per_class}: ask for at least 1")
-    else:
+    elif settings.split != "fraction":
         raise SettingsError(f"data.split={settings.split}: choose fraction or per_class")
-    if not 0 <= settings.val_fraction < 1 or round(settings.val_fraction * train) >= train:
+    elif "test" not in given:
+        share = settings.test_fraction
+        if not 0 < share < 1 or not 0 < round(share * size) < size:
+            raise SettingsError(
+                f"data.test_fraction={share}: {name} has {size} images and must have some to train and some to test; "
+                f"ask for a share between {1 / size:.2f} and {1 - 1 / size:.2f}"
+            )
+        train = size - round(share * size)
+    if "val" not in given and (not 0 <= settings.val_fraction < 1 or round(settings.val_fraction * train) >= train):
         raise SettingsError(
             f"data.val_fraction={settings.val_fraction}: {name} has {train} training images and would keep none; "
             "ask for less, or 0 for no validation part"
@@ -157,6 +174,17 @@ def _check(targets: Indices, class_names: Sequence[str], settings: DataSettings)
 def save_split(split: Split, files: Sequence[str], folder: Path) -> None:
     """Write train.txt, val.txt and test.txt into ``folder``: one file name a line."""
     folder.mkdir(parents=True, exist_ok=True)
-    for field in fields(split):
-        lines = [f"{files[i]}\n" for i in getattr(split, field.name)]
-        atomic_write_text(folder / f"{field.name}.txt", "".join(lines))
+    for part, text in _texts(split, files).items():
+        atomic_write_text(folder / f"{part}.txt", text)
+
+
+def is_saved_split(split: Split, files: Sequence[str], folder: Path) -> bool:
+    """Tell whether what ``save_split`` has written into ``folder``, if anything, is this split."""
+    saved = {part: folder / f"{part}.txt" for part in _texts(split, files)}
+    return all(
+        saved[part].read_text(encoding="utf-8") == text for part, text in _texts(split, files).items() if saved[part].is_file()
+    )
+
+
+def _texts(split: Split, files: Sequence[str]) -> dict[str, str]:
+    return {field.name: "".join(f"{files[i]}\n" for i in getattr(split, field.name)) for field in fields(split)}

@@ -35,10 +35,10 @@ def _draw(matrix: Tensor, class_names: list[str], title: str) -> Figure:
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     image = axes.imshow(shares.cpu().numpy(), cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
     size = 10 if count < 30 else 5
-    axes.set_xticks(range(count), class_names, rotation=90, fontsize=size)
-    axes.set_yticks(range(count), class_names, fontsize=size)
+    axes.set_xticks(range(count), class_names, rotation=90, fontsize=size, parse_math=False)  # names of folders may have a $
+    axes.set_yticks(range(count), class_names, fontsize=size, parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(f"{title}: share of each class's test images")
+    axes.set_title(f"{title}: share of each class's test images", parse_math=False)
     figure.colorbar(image, ax=axes, shrink=0.5)
     return figure

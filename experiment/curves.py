@@ -13,7 +13,7 @@ COLOURS = {"train": palette.BLUE, "val": palette.GREY, "test": palette.VERMILLIO
 def save_curves(rows: list[dict[str, float]], file: Path, title: str) -> None:
     """Draw loss and accuracy of the parts train, val and test over epochs into a PNG file."""
     figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     loss, accuracy = figure.subplots(1, 2)
     for axes, name, unit in ((loss, "loss", 1.0), (accuracy, "accuracy", 100.0)):
         for part, colour in COLOURS.items():

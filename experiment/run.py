@@ -9,12 +9,13 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
-from configs import Settings
+from configs import Settings, SettingsError
 from configs.parser import flat, plain, save_settings
-from datamodules.datamodule import ImageDataModule
+from datamodules.datamodule import MEAN, STD, ImageDataModule
 from datamodules.registry import build_datamodule
-from datamodules.splits import save_split
+from datamodules.splits import is_saved_split, save_split
 from experiment.checkpoint_io import AtomicCheckpointIO, checkpoint_callbacks
 from experiment.confusion import save_confusion
 from experiment.csv_recorder import CSVRecorder
@@ -29,6 +30,7 @@ from lightning_modules.classifier import Classifier
 from lightning_modules.filter_clipping import FilterClipping
 from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 from lightning_modules.networks.summary import print_layer_table
+from lightning_modules.pretrained import load_weights
 from viz_callbacks.callbacks import Probes
 
 
@@ -48,7 +50,9 @@ def train(run: Run) -> int:
     options, rank_info = trainer_options(settings, choose_precision(settings.trainer.precision))
 
     data, probes = prepare_data(settings, rank_info.world_size)
-    classifier = build_classifier(settings, data)
+    if run.checkpoint:
+        refuse_other_images(data, run.checkpoint.parent.parent)
+    classifier = build_classifier(settings, data, starts=run.checkpoint is None)
     output = open_output(run, data, classifier, options, rank_info)
     trainer = build_trainer(settings, data, probes, options, output)
     divergence = None
@@ -84,10 +88,27 @@ def image_size(settings: Settings) -> int:
     return settings.data.image_size or IMAGE_SIZES[settings.model.name]
 
 
-def build_classifier(settings: Settings, data: ImageDataModule) -> Classifier:
-    """Build the network, its weights drawn by ``settings.seed``, and what trains it."""
+def refuse_other_images(data: ImageDataModule, folder: Path) -> None:
+    """Raise SettingsError if the parts of the data aren't those that the run in this folder began with."""
+    if not is_saved_split(data.split, data.files, folder / "split"):
+        raise SettingsError(
+            f"{data.title} has other images than when the run began, or in other parts ({folder / 'split'}): "
+            "bring them back, or start a new run without resume="
+        )
+
+
+def build_classifier(settings: Settings, data: ImageDataModule, starts: bool) -> Classifier:
+    """Build the network and what trains it.
+
+    Weights are drawn by ``settings.seed``, or come from ``model.weights`` where the run ``starts``; a resumed one has its own.
+
+    Raises:
+        SettingsError: as ``load_weights`` does.
+    """
     seed_everything(settings.seed, verbose=False)
     network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
+    if settings.model.weights and starts:
+        rank_zero_only(print)(load_weights(network, settings.model, data.class_names, MEAN, STD))
     return Classifier(
         network,
         len(data.class_names),

@@ -6,9 +6,10 @@ import torch
 from lightning import Callback
 from torch import nn
 
-from configs import VizSettings
+from configs import SettingsError, VizSettings
 from configs.parser import load_settings
 from datamodules.datamodule import ImageDataModule
+from datamodules.probe_images import probe_images
 from datamodules.registry import build_datamodule
 from lightning_modules.checkpoints import load_network
 from lightning_modules.networks.registry import IMAGE_SIZES
@@ -51,22 +52,26 @@ def visualization_callbacks(
 
 
 def build_probes(data: ImageDataModule, names: list[str]) -> Probes:
-    """Build the probes of these names (files, or classes for their first image), or the data set's own for no names.
+    """Build the probes of these names, as ``probe_images`` finds them, or the data set's own for no names.
 
     Raises:
-        SettingsError: for an unknown name.
+        SettingsError: for an unknown name, or two images whose pictures would have one name.
     """
-    indices = data.find(names)
-    images = data.images(indices)
-    return Probes(
-        names=[data.files[index] for index in indices],
+    found = probe_images(data, names)
+    images = torch.stack([each.pixels for each in found])
+    probes = Probes(
+        names=[each.name for each in found],
         images=data.normalise(images),
         pictures=images,
-        targets=torch.from_numpy(data.targets[indices]),
+        targets=torch.tensor([each.target for each in found]),
         class_names=data.class_names,
-        notes=[data.split.part(index) for index in indices],
-        masks=data.masks(indices),
+        notes=[each.note for each in found],
+        masks=torch.stack([each.mask for each in found]),
     )
+    folders = [probes.folder(number) for number in range(len(found))]
+    if repeated := [name for name, folder in zip(probes.names, folders, strict=True) if folders.count(folder) > 1]:
+        raise SettingsError(f"viz.probes: {', '.join(repeated)} would have pictures of one name; rename all but one")
+    return probes
 
 
 def reference_images(data: ImageDataModule) -> ReferenceImages:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from configs import ModelSettings, SettingsError
 from lightning_modules.networks.registry import build_network
@@ -35,21 +35,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def network_in(checkpoint: dict[str, Any], path: Path) -> tuple[ModelSettings, dict[str, Tensor], list[str]]:
+    """Return the settings of the network in a run's checkpoint, its weights by name and the names of its classes.
+
+    Raises:
+        SettingsError: it is not a checkpoint of this project; ``path`` is named.
+    """
+    try:
+        class_names = [str(name) for name in checkpoint["class_names"]]
+        model = ModelSettings(**checkpoint["settings"]["model"])
+        prefix = "network."  # beside it lies what only the training needs, such as the auxiliary classifier
+        weights = {
+            name.removeprefix(prefix): each for name, each in checkpoint["state_dict"].items() if name.startswith(prefix)
+        }
+    except (KeyError, TypeError) as problem:
+        raise SettingsError(f"{path} holds no network of this project: {str(problem).splitlines()[0]}") from problem
+    return model, weights, class_names
+
+
 def load_network(path: str | Path) -> tuple[nn.Sequential, list[str]]:
     """Load a trained network, in evaluation mode, and the names of its classes from a run's checkpoint.
 
     Raises:
         SettingsError: the file is missing, damaged or not a checkpoint of this project.
     """
-    checkpoint = read_checkpoint(Path(path))
+    model, weights, class_names = network_in(read_checkpoint(Path(path)), Path(path))
+    network = build_network(model, len(class_names))
     try:
-        class_names = [str(name) for name in checkpoint["class_names"]]
-        network = build_network(ModelSettings(**checkpoint["settings"]["model"]), len(class_names))
-        prefix = "network."  # beside it lies what only the training needs, such as the auxiliary classifier
-        weights = {
-            name.removeprefix(prefix): each for name, each in checkpoint["state_dict"].items() if name.startswith(prefix)
-        }
         network.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as problem:
+    except (TypeError, RuntimeError) as problem:
         raise SettingsError(f"{path} holds no network of this project: {str(problem).splitlines()[0]}") from problem
     return network.eval(), class_names

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,17 @@ from filelock import FileLock
 from configs import SettingsError
 from datamodules.caltech101.archives import extract_from_zip, unpack_tar
 from datamodules.caltech101.download import URL, DownloadError, download
+from datamodules.decoding import is_hidden
 
 IMAGES = "101_ObjectCategories"
 ANNOTATIONS = "Annotations"
 IMAGES_ARCHIVE = "101_ObjectCategories.tar.gz"
 ANNOTATIONS_ARCHIVES = ("Annotations.tar.gz", "Annotations.tar")
+OFFICIAL_ZIP = "caltech-101.zip"  # holds the two archives
 BACKGROUND = "BACKGROUND_Google"
+
+PLACES = (".", "caltech101", "caltech-101")
+"""Where the images or their archives may be below ``data.root``: in it, where torchvision puts them, where the zip unpacks."""
 
 CLASS_COUNT, IMAGE_COUNT = 101, 8_677  # without the background, which has 467 more images
 
@@ -32,31 +37,35 @@ class Listing:
 
 
 def image_folder(root: Path, archives: Path | None) -> Path:
-    """Return the folder 101_ObjectCategories in ``root``, or ``root`` itself if that is its name.
+    """Return the folder 101_ObjectCategories: ``root`` itself if that is its name, else in one of the ``PLACES`` below it.
 
-    Where there is none, it is unpacked from ``archives``, or else downloaded, together with ``root``/Annotations. Several
-    processes may ask at once.
+    Where there is none, it is unpacked into ``root`` together with Annotations: from ``archives`` (a folder with the archives
+    or the official zip, or one of these files), else from such files in the ``PLACES``, else from a download. Several processes
+    may ask at once.
 
     Raises:
         SettingsError: the images can't be had.
     """
-    if root.name == IMAGES and root.is_dir():
-        return root
-    folder = root / IMAGES
-    if folder.is_dir():
+    if folder := _unpacked(root):
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".caltech101.lock"):
-            if folder.is_dir():  # another process was faster
+            if folder := _unpacked(root):  # another process was faster
                 return folder
             with _partial_folder(root / ".caltech101.partial") as partial:
-                _unpack(archives or _download_archives(root, partial), partial, root)
+                _unpack(_archive_folder(archives, root, partial), partial, root)
     except OSError as error:
         raise SettingsError(
             f"data.root={root}: Caltech-101 cannot be put there ({error}); choose another folder with data.root"
         ) from error
-    return folder
+    return root / IMAGES
+
+
+def _unpacked(root: Path) -> Path | None:
+    if root.name == IMAGES and root.is_dir():
+        return root
+    return next((root / place / IMAGES for place in PLACES if (root / place / IMAGES).is_dir()), None)
 
 
 @contextmanager
@@ -70,11 +79,20 @@ def _partial_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _download_archives(root: Path, folder: Path) -> Path:
-    """Download the two archives into a folder below ``folder``, and return it."""
-    archives = folder / "archives"
-    archives.mkdir()
-    archive = archives / "caltech-101.zip"
+def _archive_folder(archives: Path | None, root: Path, partial: Path) -> Path:
+    """Return a folder that has the two archives, extracted from the official zip where only that is found, or downloaded."""
+    if archives and archives.is_file():
+        return archives.parent if archives.name == IMAGES_ARCHIVE else _extract(archives, partial)
+    for folder in ((archives or root) / place for place in PLACES):
+        if (folder / IMAGES_ARCHIVE).is_file():
+            return folder
+        if (folder / OFFICIAL_ZIP).is_file():
+            return _extract(folder / OFFICIAL_ZIP, partial)
+    if archives:
+        raise SettingsError(
+            f"data.archives={archives}: there is no {IMAGES_ARCHIVE} or {OFFICIAL_ZIP} in it; correct it or leave it out"
+        )
+    archive = partial / OFFICIAL_ZIP
     try:
         download(archive)
     except DownloadError as error:
@@ -84,17 +102,25 @@ def _download_archives(root: Path, folder: Path) -> Path:
             f"to a folder with {IMAGES_ARCHIVE}, or try again with a network that reaches {URL}. "
             "Without any of them, data=shapes trains on generated images."
         ) from error
-    extract_from_zip(archive, {IMAGES_ARCHIVE, *ANNOTATIONS_ARCHIVES}, archives)
-    return archives
+    return _extract(archive, partial)
+
+
+def _extract(archive: Path, partial: Path) -> Path:
+    """Take the two archives out of the official zip into a folder below ``partial``, and return it."""
+    folder = partial / "archives"
+    folder.mkdir()
+    extract_from_zip(archive, {IMAGES_ARCHIVE, *ANNOTATIONS_ARCHIVES}, folder)
+    if not (folder / IMAGES_ARCHIVE).is_file():
+        raise SettingsError(f"{archive}: there is no {IMAGES_ARCHIVE} in it; the official zip is at {URL}")
+    return folder
 
 
 def _unpack(archives: Path, partial: Path, root: Path) -> None:
     """Unpack the archives into ``partial`` and move what is complete to ``root``: the images last, as they are looked for."""
     archive = archives / IMAGES_ARCHIVE
-    if not archive.is_file():
-        raise SettingsError(f"data.archives={archives}: there is no {IMAGES_ARCHIVE} in it; correct it or leave it out")
     unpack_tar(archive, partial)
-    list_images(partial / IMAGES, background=True)
+    if fault := _explain_incomplete(_files_by_class(partial / IMAGES)):
+        raise SettingsError(f"{archive}: {fault}; the official archive is in {URL}")
     for annotations in (archives / name for name in ANNOTATIONS_ARCHIVES):
         if annotations.is_file() and not (root / ANNOTATIONS).exists():
             unpack_tar(annotations, partial)
@@ -105,27 +131,39 @@ def _unpack(archives: Path, partial: Path, root: Path) -> None:
 def list_images(folder: Path, background: bool) -> Listing:
     """List all images below ``folder``, with or without the class BACKGROUND_Google.
 
-    Only ``*.jpg`` count, since the published data has a stray file ``tmp`` among them.
-
     Raises:
         SettingsError: a class or an image is missing or too many; the splits hold for the complete data set only.
     """
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    objects = [name for name in names if name != BACKGROUND]
-    files = {name: sorted(path.name for path in (folder / name).glob("*.jpg")) for name in names}
-    count = sum(len(files[name]) for name in objects)
-    if (len(objects), count) != (CLASS_COUNT, IMAGE_COUNT):
+    files = _files_by_class(folder)
+    anew = "set data.root to another folder, into which the whole data set is unpacked or downloaded"
+    if fault := _explain_incomplete(files):
         raise SettingsError(
-            f"{folder}: has {len(objects)} of {CLASS_COUNT} classes and {count:,} of {IMAGE_COUNT:,} images of Caltech-101; "
-            "remove the folder to have it unpacked anew"
+            f"{folder}: {fault}; for classes of your own: data=folder data.root={folder}; for Caltech-101: {anew}"
         )
-    if background and not files.get(BACKGROUND):
-        raise SettingsError(
-            f"{folder}: has no {BACKGROUND}; remove the folder to have it unpacked anew, or leave out data.background"
-        )
-    class_names = names if background else objects
+    if background and BACKGROUND not in files:
+        raise SettingsError(f"{folder}: has no {BACKGROUND}; leave out data.background, or {anew}")
+    class_names = [name for name in files if background or name != BACKGROUND]
     return Listing(
         class_names,
         [f"{name}/{file}" for name in class_names for file in files[name]],
         [target for target, name in enumerate(class_names) for _ in files[name]],
     )
+
+
+def _files_by_class(folder: Path) -> dict[str, list[str]]:
+    """Return the images of each class in order of name. Only ``*.jpg`` count: the published data has a stray file ``tmp``."""
+    found = {}
+    for place in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if place.is_dir() and not is_hidden(place):
+            files = sorted(path.name for path in place.glob("*.jpg") if not is_hidden(path))
+            if files:
+                found[place.name] = files
+    return found
+
+
+def _explain_incomplete(files: Mapping[str, Sequence[str]]) -> str:
+    """Say how many classes and images there are of those that make up the data set; nothing where it is complete."""
+    counts = [len(of_class) for name, of_class in files.items() if name != BACKGROUND]
+    if (len(counts), sum(counts)) == (CLASS_COUNT, IMAGE_COUNT):
+        return ""
+    return f"has {len(counts)} of {CLASS_COUNT} classes and {sum(counts):,} of {IMAGE_COUNT:,} images of Caltech-101"

@@ -56,8 +56,8 @@ def read_polygon(annotations: Path, file: str) -> NDArray[np.float64]:
         corners: NDArray[np.float64] = np.add(values["obj_contour"].T, (left - 0.5, top - 0.5))  # the middle of pixel 1 is 0.5
     except (OSError, ValueError, KeyError, TypeError, MatReadError) as problem:
         raise SettingsError(
-            f"{path}: there is no readable annotation ({problem}); remove the folders Annotations and 101_ObjectCategories to "
-            "have them unpacked anew"
+            f"{path}: there is no readable annotation ({problem}); put a sound file in its place, or set data.root to another "
+            "folder, into which the whole data set is unpacked or downloaded"
         ) from problem
     return corners
 

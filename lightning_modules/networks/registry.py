@@ -5,11 +5,11 @@ from typing import cast
 from torch import nn
 
 from configs import ModelSettings
-from lightning_modules.networks.alexnet import alexnet
+from lightning_modules.networks.alexnet import alexnet, alexnet_torchvision
 from lightning_modules.networks.layers import initialise_smooth
 from lightning_modules.networks.zfnet import zfnet
 
-IMAGE_SIZES = {"alexnet": 227, "zfnet": 224}
+IMAGE_SIZES = {"alexnet": 227, "zfnet": 224, "alexnet-torchvision": 224}
 """Side of the square images that each architecture was made for, in pixels."""
 
 
@@ -24,5 +24,7 @@ def build_network(model: ModelSettings, num_classes: int) -> nn.Sequential:
 def _build_architecture(model: ModelSettings, num_classes: int) -> nn.Sequential:
     if model.name == "zfnet":
         return zfnet(num_classes, model.activation, model.pooling, model.norm, model.dropout)
+    if model.name == "alexnet-torchvision":
+        return alexnet_torchvision(num_classes, model.activation, model.pooling, model.norm, model.dropout)
     sizes = (model.conv1_size, model.conv1_stride)
     return alexnet(num_classes, model.activation, model.pooling, model.norm, model.dropout, model.streams, *sizes)

@@ -116,6 +116,21 @@ def test_the_fast_recipe_is_the_defaults_and_every_recipe_says_all_that_another_
         assert set(report[group]) == set(values)  # so that recipe=fast takes all of it back
 
 
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    paths = ("data.root", "data.archives", "data.cache_dir", "model.weights", "runs", "resume")
+    settings = flat(parse([f"{key}=~/there" for key in paths]))
+    assert {settings[key] for key in paths} == {"/home/me/there"}
+
+
+def test_own_images_need_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALTECH101_ROOT", "/elsewhere")  # which is not where they are
+    with pytest.raises(SettingsError, match=r"data=folder: say where your images are with data\.root=DIR"):
+        parse(["data=folder"])
+    assert parse(["data=folder", "data.root=photos"]).data.root == "photos"
+    assert parse([]).data.root == "/elsewhere"
+
+
 def test_help_shows_what_a_run_gets() -> None:
     assert "optim.lr=0.0004" in help_text()
 

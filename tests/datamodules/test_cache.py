@@ -16,7 +16,8 @@ from datamodules.cache import cached_images
 from datamodules.caltech101 import datamodule as caltech101
 from datamodules.caltech101 import files
 from datamodules.caltech101.archives import unpack_tar
-from datamodules.caltech101.datamodule import Caltech101, decode
+from datamodules.caltech101.datamodule import Caltech101
+from datamodules.decoding import decode
 from tests.datamodules.stand_in import STAND_IN_IMAGES, jpeg
 
 FILES = ["a/1.jpg", "a/2.jpg", "b/1.jpg"]
@@ -90,12 +91,6 @@ def test_corrupt_image_is_named_and_leaves_nothing(folder: Path, tmp_path: Path,
     with pytest.raises(SettingsError, match=r"a/2\.jpg: cannot be decoded"):
         cached_images(tmp_path / "cache/images.npy", folder, FILES, decode)
     assert [file.name for file in (tmp_path / "cache").iterdir() if file.suffix != ".lock"] == []
-
-
-def test_image_of_absurd_size_is_refused(folder: Path) -> None:
-    (folder / FILES[0]).write_bytes(jpeg(1, size=(5000, 5000)))
-    with pytest.raises(SettingsError, match="5000 x 5000 pixels are too many"):
-        decode(folder / FILES[0])
 
 
 def test_unwritable_folder_names_the_settings(folder: Path, tmp_path: Path) -> None:

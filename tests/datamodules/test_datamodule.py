@@ -241,7 +241,7 @@ def test_batch_that_does_not_divide_is_explained() -> None:
 
 def test_data_sets_go_by_name() -> None:
     assert isinstance(build_datamodule(DataSettings(name="shapes"), 32, 1), Shapes)
-    with pytest.raises(SettingsError, match="choose one of caltech101, shapes"):
+    with pytest.raises(SettingsError, match="choose one of caltech101, folder, shapes"):
         build_datamodule(DataSettings(name="imagenet"), 32, 1)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs import DataSettings, SettingsError
 from datamodules import splits
-from datamodules.splits import Split, draw, groups, save_split, split
+from datamodules.splits import Split, draw, groups, is_saved_split, save_split, split
 
 CLASS_SIZES = np.array([31, 80, 45, 45])
 NAMES = ["ant", "bee", "cat", "cat_easy"]
@@ -83,6 +83,35 @@ def test_test_part_does_not_depend_on_validation() -> None:
     assert len(without.val) == 0
 
 
+def test_parts_that_are_given_stay_and_the_others_are_drawn_from_train() -> None:
+    rng = np.random.default_rng(1)
+    order = rng.permutation(len(TARGETS))
+    alone = np.arange(len(TARGETS))
+    given = {"train": np.sort(order[:120]), "val": np.sort(order[120:150]), "test": np.sort(order[150:])}
+    whole = split(TARGETS, alone, NAMES, DataSettings(), given)
+    for part, images in given.items():
+        np.testing.assert_array_equal(getattr(whole, part), images)
+    for missing in ("val", "test"):
+        some = {part: images for part, images in given.items() if part != missing}
+        found = split(TARGETS, alone, NAMES, DataSettings(), some)
+        drawn = getattr(found, missing)
+        share = {"val": 0.1, "test": 0.2}[missing]
+        assert np.bincount(TARGETS[drawn], minlength=4).tolist() == [
+            round(share * n) for n in np.bincount(TARGETS[given["train"]])
+        ]
+        np.testing.assert_array_equal(np.union1d(found.train, drawn), given["train"])
+        assert not np.intersect1d(found.train, drawn).size
+        for part in some.keys() - {"train"}:
+            np.testing.assert_array_equal(getattr(found, part), some[part])
+
+
+def test_a_train_part_alone_is_split_like_everything() -> None:
+    everything = split(TARGETS, example_groups(), NAMES, DataSettings())
+    given = split(TARGETS, example_groups(), NAMES, DataSettings(), {"train": np.arange(len(TARGETS))})
+    for part in ("train", "val", "test"):
+        np.testing.assert_array_equal(getattr(given, part), getattr(everything, part))
+
+
 def test_draw_tries_again_when_an_order_leaves_a_class_short() -> None:
     targets, group = np.zeros(4, dtype=np.int64), np.array([0, 0, 2, 3])
     for seed in range(20):  # 3 of 4: only the pair and one of the others will do, and two singles may come first
@@ -126,7 +155,11 @@ def test_impossible_wishes_are_explained(settings: DataSettings, message: str) -
 def test_split_is_saved_as_lists_of_files(tmp_path: Path) -> None:
     files = [f"cat/{number}.jpg" for number in range(5)]
     parts = Split(train=np.array([0, 3]), val=np.array([], dtype=np.int64), test=np.array([1, 2]))
+    assert is_saved_split(parts, files, tmp_path / "new"), "nothing else was saved"
     save_split(parts, files, tmp_path / "new")
+    assert is_saved_split(parts, files, tmp_path / "new")
+    assert not is_saved_split(parts, ["cat/new.jpg", *files], tmp_path / "new")
+    assert not is_saved_split(Split(parts.train, parts.test, parts.val), files, tmp_path / "new")
     assert [parts.part(image) for image in range(5)] == ["train", "test", "test", "train", "unused"]
     written = {file.name: file.read_text().split() for file in (tmp_path / "new").iterdir()}
     assert written == {

@@ -22,7 +22,7 @@ class Probes:
         names: one for each image, such as ``Faces/image_0001.jpg``.
         images: (P, 3, H, W) as the network takes them.
         pictures: (P, 3, H, W) uint8 as people see them.
-        targets: the true classes, (P,) of int64.
+        targets: the true classes, (P,) of int64; -1 where it is not known, and the predicted class stands in for it.
         class_names: of all classes.
         notes: words about each image for the captions, such as the part of the data that it belongs to.
         masks: (P, H, W) of bool, true on the object, false everywhere where it is not known; None where none is.
@@ -97,8 +97,9 @@ class ProbePictures(SharesSnapshot, PictureCallback):
 
     def describe(self, snapshot: ProbeSnapshot, number: int) -> str:
         """Return a line of words on a probe: its name, its class, and which class the network predicts."""
-        names, predicted = self.probes.class_names, int(snapshot.predicted[number])
+        names, predicted, true = self.probes.class_names, int(snapshot.predicted[number]), int(self.probes.targets[number])
         return (
-            f"{self.probes.names[number]} ({self.probes.notes[number]}): true class {names[int(self.probes.targets[number])]}, "
+            f"{self.probes.names[number]} ({self.probes.notes[number]}): "
+            f"true class {names[true] if true >= 0 else 'unknown, the predicted one stands in for it'}, "
             f"predicted {names[predicted]} with {float(snapshot.confidence[number]):.0%}"
         )

@@ -54,7 +54,7 @@ class OcclusionPictures(ProbePictures):
             yield self._picture(snapshot, number, epoch)
 
     def _picture(self, snapshot: ProbeSnapshot, number: int, epoch: int) -> Picture:
-        image, target, last = snapshot.images[number], int(self.probes.targets[number]), snapshot.layers[-1]
+        image, target, last = snapshot.images[number], int(snapshot.targets[number]), snapshot.layers[-1]
         side = max(1, round(self.square * min(image.shape[1:])))
         stride = max(1, round(self.stride * side))
         found = occlusion(snapshot.network, image, target, last, side, stride)
@@ -125,6 +125,8 @@ class InvariancePictures(ProbePictures):
             f"Invariance, epoch {epoch}: how features and prediction change as the images move",
             "Euclidean distance to the features of the untouched image; what comes into view is grey",
         ]
+        if unknown := [name for name, target in zip(self.probes.names, self.probes.targets, strict=True) if target < 0]:
+            lines.append(f"true class unknown, the predicted one stands in for it: {', '.join(unknown)}")
         sheet = sheets.curves_sheet(lines, titles, rows, self.probes.names)
         yield Picture("all", sheet, "\n".join(lines), {}, {}, facts)
 

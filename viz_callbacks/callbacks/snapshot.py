@@ -8,6 +8,7 @@ the same projections. A ``ProbeSnapshot`` computes each when it is first asked f
 from collections.abc import Callable, Hashable
 from functools import cached_property
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
@@ -33,14 +34,14 @@ class ProbeSnapshot:
     Args:
         network: as for ``record``.
         images: (P, C, H, W) as the network takes them, on any device.
-        targets: their true classes, (P,) of int64.
+        targets: their true classes, (P,) of int64, and -1 where that is not known.
     """
 
     def __init__(self, network: nn.Module, images: Tensor, targets: Tensor) -> None:
         weights = next(network.parameters())
         self.network = network
         self.images = images.to(weights)  # its device and dtype
-        self.targets = targets.to(weights.device)
+        self._targets = targets.to(weights.device)
         self._projections: dict[Hashable, Tensor] = {}
 
     @cached_property
@@ -62,6 +63,11 @@ class ProbeSnapshot:
     def predicted(self) -> Tensor:
         """The most probable class of each image, (P,) of int64."""
         return self.logits.argmax(1)
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """The true class of each image, (P,) of int64; where it is not known, the predicted one takes its place."""
+        return torch.where(self._targets < 0, self.predicted, self._targets)
 
     @cached_property
     def confidence(self) -> Tensor:

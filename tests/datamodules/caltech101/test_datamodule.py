@@ -8,10 +8,11 @@ from PIL import Image
 
 from configs import DataSettings, SettingsError
 from datamodules.caltech101 import files
-from datamodules.caltech101.datamodule import Caltech101, decode
+from datamodules.caltech101.datamodule import Caltech101
 from datamodules.caltech101.files import image_folder, list_images
 from datamodules.caltech101.near_duplicates import near_duplicate_pairs
 from datamodules.datamodule import MEAN, STD
+from datamodules.decoding import decode
 from datamodules.splits import groups, split
 
 

@@ -8,7 +8,8 @@ from configs import ModelSettings
 from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 from lightning_modules.networks.summary import LayerSummary, layer_table, summarize_layers
 
-# filters, filter side, stride, padding of each convolution (report, sections 3 and 4; ZFNet: Zeiler and Fergus, Figure 3)
+# filters, filter side, stride, padding of each convolution (report, sections 3 and 4; ZFNet: Zeiler and Fergus, Figure 3;
+# torchvision: the shapes of its weights)
 ALEXNET = {
     "conv1": (96, 11, 4, 0),
     "conv2": (256, 5, 1, 2),
@@ -23,13 +24,22 @@ ZFNET = {
     "conv4": (384, 3, 1, 1),
     "conv5": (256, 3, 1, 1),
 }
+TORCHVISION = {
+    "conv1": (64, 11, 4, 2),
+    "conv2": (192, 5, 1, 2),
+    "conv3": (384, 3, 1, 1),
+    "conv4": (256, 3, 1, 1),
+    "conv5": (256, 3, 1, 1),
+}
+CONVOLUTIONS = {"alexnet": ALEXNET, "zfnet": ZFNET, "alexnet-torchvision": TORCHVISION}
 SIDES = {
     "alexnet": {"conv1": 55, "pool1": 27, "conv2": 27, "pool2": 13, "conv3": 13, "conv4": 13, "conv5": 13, "pool5": 6},
     "zfnet": {"conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "conv3": 13, "conv4": 13, "conv5": 13, "pool5": 6},
+    "alexnet-torchvision": {"conv1": 55, "pool1": 27, "conv2": 27, "pool2": 13, "conv5": 13, "pool5": 6},
 }
 
 
-@pytest.fixture(params=["alexnet", "zfnet"], scope="module")
+@pytest.fixture(params=["alexnet", "zfnet", "alexnet-torchvision"], scope="module")
 def architecture(request: pytest.FixtureRequest) -> tuple[str, nn.Sequential, dict[str, LayerSummary]]:
     name = str(request.param)
     network = build_network(ModelSettings(name=name), 1000)
@@ -41,7 +51,7 @@ def test_shapes_parameters_and_multiply_adds_follow_the_formulas(
 ) -> None:
     name, _, rows = architecture
     side, depth = IMAGE_SIZES[name], 3
-    for layer, (filters, size, stride, padding) in (ALEXNET if name == "alexnet" else ZFNET).items():
+    for layer, (filters, size, stride, padding) in CONVOLUTIONS[name].items():
         side = (side - size + 2 * padding) // stride + 1  # W2 = (W1 - F + 2P) / S + 1
         assert rows[layer].shape == (filters, side, side)
         assert rows[layer].parameters == filters * (size * size * depth + 1)
@@ -60,7 +70,7 @@ def test_shapes_parameters_and_multiply_adds_follow_the_formulas(
 
 def test_parameters_in_all(architecture: tuple[str, nn.Sequential, dict[str, LayerSummary]]) -> None:
     name, network, rows = architecture
-    expected = {"alexnet": 62_378_344, "zfnet": 62_357_608}[name]
+    expected = {"alexnet": 62_378_344, "zfnet": 62_357_608, "alexnet-torchvision": 61_100_840}[name]
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
     assert sum(row.parameters for row in rows.values()) == expected
     assert layer_table(list(rows.values()), name).columns[3].footer == f"{expected:,}"

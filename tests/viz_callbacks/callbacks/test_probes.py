@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
 
-from configs import LoggerSettings, OptimSettings
+from configs import LoggerSettings, OptimSettings, SettingsError
 from datamodules.datamodule import ImageDataModule
 from datamodules.datasets import Batch
 from experiment.csv_recorder import CSVRecorder
@@ -22,6 +22,7 @@ from experiment.loggers import build_logger, finish_logger
 from experiment.run_folder import read_rows
 from experiment.visualization import build_probes
 from lightning_modules.classifier import Classifier
+from tests.datamodules.photographs import write
 from tests.small_network import small_network
 from viz_callbacks.callbacks import (
     DeconvolutionPictures,
@@ -36,6 +37,7 @@ from viz_callbacks.drawing.pixels import robust_range
 from viz_callbacks.engine.forward import record
 from viz_callbacks.methods.deconvolution import deconvolution
 from viz_callbacks.methods.denet import denet
+from viz_callbacks.methods.occlusion import occlusion
 
 
 @pytest.fixture
@@ -191,6 +193,40 @@ def test_fixed_scale_keeps_the_first_range_even_after_a_resume(probes: Probes, t
     resumed.load_state_dict(first.state_dict())
     assert resumed.range("a", torch.full((9,), 7.0)) == 2
     assert DeconvolutionPictures(tmp_path, probes).range("a", torch.full((9,), 7.0)) == 7
+
+
+def test_where_the_class_is_unknown_the_predicted_one_stands_in_and_the_captions_say_so(
+    shapes: ImageDataModule, tmp_path: Path
+) -> None:
+    write(tmp_path, "my cat.jpg")
+    network, probes = small_network(), build_probes(shapes, ["circle", str(tmp_path / "my cat.jpg")])
+    predicted = network.eval()(probes.images).argmax(1)
+    assert probes.targets.tolist() == [0, -1]
+    assert probes.snapshot(network).targets.tolist() == [0, int(predicted[1])]
+    traces = record(network, probes.images)
+    torch.testing.assert_close(
+        probes.snapshot(network).projections()["denet"], denet(traces, torch.stack([torch.tensor(0), predicted[1]]))
+    )
+    known, unknown = (picture for picture, _ in DeNetPictures(tmp_path / "denet", probes).render(network, 1))
+    assert "circle/0001" in known.caption
+    assert "true class circle, predicted" in known.caption
+    assert (
+        "my cat.jpg (not of the data set): true class unknown, the predicted one stands in for it, predicted" in unknown.caption
+    )
+    assert unknown.place == "my cat"
+    np.testing.assert_array_equal(unknown.sprites["denet-true-class"], unknown.sprites["denet-predicted-class"])
+    _, (occluded, _) = OcclusionPictures(tmp_path / "occlusion", probes, square=0.3, stride=1).render(network, 1)
+    expected = occlusion(network, probes.images[1], int(predicted[1]), "conv2", 20, 20).probability
+    np.testing.assert_allclose(np.array(occluded.facts["probability"]), expected, atol=1e-4)
+    ((moved, _),) = InvariancePictures(tmp_path / "invariance", probes).render(network, 1)
+    assert moved.caption.splitlines()[-1] == "true class unknown, the predicted one stands in for it: my cat.jpg"
+
+
+def test_two_images_whose_pictures_would_have_one_name_are_refused(shapes: ImageDataModule, tmp_path: Path) -> None:
+    write(tmp_path, "a/cat.jpg", "b/cat.png")
+    for names in (["circle", "circle/0001"], [str(tmp_path / "a/cat.jpg"), "star", str(tmp_path / "b/cat.png")]):
+        with pytest.raises(SettingsError, match="would have pictures of one name"):
+            build_probes(shapes, names)
 
 
 @pytest.mark.slow

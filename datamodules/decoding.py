@@ -1,0 +1,125 @@
+"""Image files: which files are images, and how one becomes the square of pixels that every data set stores."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from configs import SettingsError
+from datamodules.cache import Pixels
+
+SIDE = 256  # pixels; every photograph is stored as a square of this size
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may read: the formats of photographs. Others of its formats start programs (EPS) or are hardly ever tested."""
+
+SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information", "@eadir"})
+"""What systems leave among people's files, in lower case."""
+
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, OverflowError, MemoryError, RuntimeError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow raises for files that are cut short, changed or no images: it has no error of its own for them."""
+
+WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")  # 16 bits for each pixel
+
+
+def is_hidden(path: Path) -> bool:
+    """Tell whether a file or folder is there for a program instead of a person: ``.DS_Store``, ``._x.jpg``, ``Thumbs.db``."""
+    return path.name.startswith(".") or path.name.lower() in SYSTEM_FILES
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the ends of the names of images in ``FORMATS``, in lower case: ``.jpg`` and the like."""
+    formats = (*FORMATS, "MPO")  # several JPEGs in one file, which the first of them opens
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def is_image(path: Path) -> bool:
+    """Tell by a file's name whether it is an image. What is in it may be of any of ``FORMATS``."""
+    return path.suffix.lower() in image_suffixes()
+
+
+def decode(path: Path) -> Pixels:
+    """Decode an image as (256, 256, 3) uint8: upright, in RGB, stretched to a square so that its shape tells nothing.
+
+    A grey image becomes RGB too, what is transparent white. Of several pictures in one file the first is taken.
+
+    Raises:
+        SettingsError: the file is missing or no sound image.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            ImageOps.exif_transpose(image, in_place=True)  # cameras store how they were held beside the pixels
+            square = _rgb(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    except UNREADABLE as error:
+        raise SettingsError(f"{path}: cannot be decoded ({_reason(error)})") from error
+    return np.array(square)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in WIDE_GREY:
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its values have no fixed range: save it with 8 or 16 bits")
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        transparent = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), transparent).convert("RGB")
+    return image.convert("RGB")
+
+
+def read_grey(path: Path) -> NDArray[np.float32]:
+    """Read an image's grey values, (H, W), upright, such as a mask's.
+
+    Raises:
+        SettingsError: the file is missing or no sound image.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.array(image.convert("F"))
+    except UNREADABLE as error:
+        raise SettingsError(f"{path}: cannot be decoded ({_reason(error)})") from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image in pixels, from its header, as people see it.
+
+    Raises:
+        SettingsError: the file is missing or no image.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the orientation; these lie on their side
+            return image.size[::-1] if turned else image.size
+    except UNREADABLE as error:
+        raise SettingsError(f"{path}: cannot be decoded ({_reason(error)})") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image of a known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+class DecodedImages:
+    """The images of a folder, decoded each time they are asked for."""
+
+    def __init__(self, folder: Path, files: Sequence[str]) -> None:
+        self.folder = folder
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Pixels:
+        return decode(self.folder / self.files[index])
