@@ -9,6 +9,7 @@ images the one with the smaller number comes first, of equally strong places in 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric
 
-from viz_callbacks.engine.feature_maps import activation_index, layer_index
-from viz_callbacks.engine.forward import eval_copy, named_layers
+from viz_callbacks.engine.copies import eval_copy
+from viz_callbacks.engine.feature_maps import maps_layer
+from viz_callbacks.engine.graph import trace_network
 
 
 class TopActivations(Metric):
@@ -88,7 +90,8 @@ class TopActivationHooks:
     """Collects the strongest activations of convolution layers while a network evaluates: a context manager.
 
     There are hooks on the network inside the ``with`` block only. Works whether or not pools are computed before activations
-    (``nn.ReLU`` and a max pool may change places), since it looks at what arrives at the activation and applies that itself.
+    (``nn.ReLU`` and a max pool may change places), since it looks at what arrives at the activation and applies that itself. Of
+    a convolution that the network uses several times it watches the use that the layer's name means.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU())
     >>> with TopActivationHooks(network, ["0"]) as hooks:
@@ -113,13 +116,12 @@ class TopActivationHooks:
         self.metrics: dict[str, TopActivations] = {}
         self.keep = keep
         self._batch_indices: Tensor | None = None
-        self._hooked = [(layer, *_before_activation(network, layer)) for layer in layers]
+        self._watched = [_watch(network, layer) for layer in layers]
+        self._calls: dict[str, int] = {}  # of each layer's hooked module in this batch
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> "TopActivationHooks":
-        self._handles = [
-            module.register_forward_hook(self._hook(layer, activation)) for layer, module, activation in self._hooked
-        ]
+        self._handles = [watched.module.register_forward_hook(self._hook(watched)) for watched in self._watched]
         return self
 
     def __exit__(
@@ -134,22 +136,56 @@ class TopActivationHooks:
     def set_batch_indices(self, indices: Tensor | None) -> None:
         """Tell the numbers (B,) of the next batch's images, or None for a batch that is to be left out."""
         self._batch_indices = indices
+        self._calls = {}
 
-    def _hook(self, layer: str, activation: nn.Module) -> Callable[[nn.Module, object, Tensor], None]:
+    def _hook(self, watched: "_Watched") -> Callable[[nn.Module, object, Tensor], None]:
         def update(module: nn.Module, arguments: object, output: Tensor) -> None:
-            if self._batch_indices is None:
+            call = self._calls.get(watched.layer, 0)
+            self._calls[watched.layer] = call + 1
+            if self._batch_indices is None or call != watched.use:
                 return
-            if layer not in self.metrics:
-                self.metrics[layer] = TopActivations(output.shape[1], self.keep).to(output.device)
-            self.metrics[layer].update(output, self._batch_indices, activation)
+            if not watched.rises:
+                output = watched.activation(output)
+            if watched.layer not in self.metrics:
+                self.metrics[watched.layer] = TopActivations(output.shape[1], self.keep).to(output.device)
+            self.metrics[watched.layer].update(output, self._batch_indices, watched.activation if watched.rises else None)
 
         return update
 
 
-def _before_activation(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
-    """Return the module whose output arrives at a convolution layer's activation, and that activation or an nn.Identity."""
-    named = list(named_layers(network))
-    layers = [each for _, each in named]
-    own = layer_index(named, layer)
-    end = activation_index(layers, own)
-    return (layers[end - 1], eval_copy(layers[end])) if end > own else (layers[own], nn.Identity())
+RISING = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Softplus, nn.ELU, nn.SELU)
+"""Activations that never fall: the largest value comes from the largest. GELU, SiLU and the like have a dip."""
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """What is watched of a convolution layer.
+
+    Attributes:
+        layer: its name.
+        module: that whose output arrives at the layer's activation.
+        use: how many times the network has called it before, in a forward pass.
+        activation: what still becomes of that output.
+        rises: whether that never falls.
+    """
+
+    layer: str
+    module: nn.Module
+    use: int
+    activation: nn.Module
+    rises: bool
+
+
+def _watch(network: nn.Module, layer: str) -> _Watched:
+    nodes = trace_network(network).nodes
+    end = maps_layer(nodes, layer)
+    by_name = {node.name: node for node in nodes}
+    after = [by_name[end]]  # from the layer to its activation, last to first
+    while after[-1].name != layer:
+        after.append(by_name[after[-1].sources[0]])
+    own = set(network.modules())
+    hooked = next(node for node in after if node.layer in own and (node.name != end or end == layer))
+    use = [node.name for node in nodes if node.layer is hooked.layer].index(hooked.name)
+    rest = [eval_copy(node.layer) for node in reversed(after[: after.index(hooked)])]
+    rises = all(isinstance(each, RISING) or type(each) in (nn.Dropout, nn.Dropout2d, nn.Identity) for each in rest)
+    return _Watched(layer, hooked.layer, use, nn.Sequential(*rest), rises)
