@@ -124,6 +124,8 @@ def _closed(node: Node, layer: nn.Module, inputs: tuple[Tensor, ...], output: Te
         return node.closed
     if not has_own_forward(layer, kind):
         return node.closed
+    if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+        return ""  # was compared when it ran
     if departs(layer, kind, inputs[0][:1], output[:1]):
         own = "is not linear" if getattr(BACKWARD_RULES[kind], "own_forward", None) else "gives something else"
         return f" It derives from {kind.__name__}, but has a forward of its own, which {own}."

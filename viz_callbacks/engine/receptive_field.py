@@ -15,7 +15,7 @@ from torch import Tensor
 
 from viz_callbacks.engine.functions import Product
 from viz_callbacks.engine.layer_trace import LayerTrace
-from viz_callbacks.engine.registry import what_is_known
+from viz_callbacks.engine.registry import has_own_forward, known_kind, what_is_known
 from viz_callbacks.engine.windows import Window
 
 Part = tuple[slice, slice]  # rows and columns
@@ -86,12 +86,14 @@ def window_of(trace: LayerTrace) -> Window:
     Raises:
         ValueError: they aren't all of one size, as in adaptive pools and dense layers.
     """
-    window = what_is_known(trace.layer).window
-    if window is None:
+    known, kind = what_is_known(trace.layer), known_kind(trace.layer)
+    its_own = known.own_forward is not None and kind is not None and has_own_forward(trace.layer, kind)
+    if known.window is None or its_own:  # a forward of its own may pad in its own way
         raise ValueError(
             f"The layer {trace.name!r}, a {type(trace.layer).__name__}, has no windows of one size, so no receptive field."
+            + (" If its own forward leaves them as they were, register it with a window." if its_own else "")
         )
-    return window(trace.layer)
+    return known.window(trace.layer)
 
 
 def _seen(trace: LayerTrace) -> tuple[str, ...]:

@@ -141,8 +141,8 @@ class ProjectionMetrics:
         return {name: metric.per_image() for name, metric in self._all()}
 
     def compute(self) -> dict[str, float]:
-        """Return the means of ``per_image`` by name, NaN where no image has a value."""
-        return {name: float(values.nanmean()) for name, values in self.per_image().items()}
+        """Return each metric's mean over the images by name, NaN where no image has a value."""
+        return {name: float(metric.compute()) for name, metric in self._all()}
 
     def _update_randomised(self, images: Tensor, targets: Tensor, projections: Mapping[str, Tensor]) -> None:
         last, reached_last = self.layers[-1], False

@@ -63,6 +63,8 @@ class Does(nn.Module):
     groups: nn.ModuleList
     missing: nn.Module
     twice: bool
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, run: Callable[["Does", Tensor], object], **parts: nn.Module) -> None:
         super().__init__()
