@@ -44,7 +44,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viz_callbacks.engine.convolution import transposed_convolution
-from viz_callbacks.engine.functions import Add, Concatenate, LayerNormFunction, LinearFunction, Product
+from viz_callbacks.engine.functions import Add, Concatenate, LayerNormFunction, LinearFunction, PlaceByPlace, Product
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.registry import BACKWARD_RULES, Back, BackwardFunction, UnknownLayerError, backward_rule, rule_for
 from viz_callbacks.engine.windows import conv_window, one_place, pad_window, pool_window
@@ -211,9 +211,7 @@ def gated_half(trace: LayerTrace, value: Tensor) -> Back:
 # --- Norms --------------------------------------------------------------------------------------------------------------------
 
 
-@backward_rule(
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, window=one_place, before_activation=True, own_forward=layer_adjoint
-)
+@backward_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, window=one_place, before_activation=True)
 def batch_norm_scale(trace: LayerTrace, value: Tensor) -> Back:
     """Return v g / sqrt(var + eps): the adjoint of an evaluating batch norm, which is a scale and a shift of each channel.
 
@@ -321,6 +319,12 @@ def function_adjoint(trace: LayerTrace, value: Tensor) -> Back:
     function = cast(LinearFunction, trace.layer)
     carried, shapes = trace.inputs[: function.carried], trace.inputs[function.carried :]
     return *adjoint(lambda *values: function(*values, *shapes), carried, value), *[None] * len(shapes)
+
+
+@backward_rule(PlaceByPlace, window=one_place, before_activation=True)
+def adjoint_place_by_place(trace: LayerTrace, value: Tensor) -> Back:
+    """Do as ``function_adjoint`` does."""
+    return function_adjoint(trace, value)
 
 
 # --- The walk -----------------------------------------------------------------------------------------------------------------

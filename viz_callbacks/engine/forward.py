@@ -93,7 +93,7 @@ def _run(node: Node, values: dict[str, object]) -> tuple[LayerTrace, object]:
     first = _first_tensor(output)
     if isinstance(layer, Function) and any(first is each for each in inputs):
         layer = nn.Identity()  # it takes the first of several tensors
-    return LayerTrace(node.name, layer, inputs, node.sources, first, switches, _closed(node, layer, inputs, first)), output
+    return LayerTrace(node.name, layer, inputs, node.sources, first, switches, _closed(node, layer, inputs)), output
 
 
 def _pool(layer: nn.MaxPool2d | nn.AdaptiveMaxPool2d, node: Node, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +117,7 @@ def _first_tensor(value: object) -> Tensor:
     return value
 
 
-def _closed(node: Node, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> str:
+def _closed(node: Node, layer: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     """Return why a layer can't be walked back; '' where its rule will do."""
     kind = known_kind(layer)
     if kind is None or isinstance(layer, Function):
@@ -126,7 +126,7 @@ def _closed(node: Node, layer: nn.Module, inputs: tuple[Tensor, ...], output: Te
         return node.closed
     if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
         return ""  # was compared when it ran
-    if departs(layer, kind, inputs[0][:1], output[:1]):
+    if departs(layer, kind, inputs[0]):
         own = "is not linear" if getattr(BACKWARD_RULES[kind], "own_forward", None) else "gives something else"
         return f" It derives from {kind.__name__}, but has a forward of its own, which {own}."
     return ""

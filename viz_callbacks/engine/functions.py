@@ -46,6 +46,10 @@ class LinearFunction(Function):
     """A function that is linear in all values together, but for a constant: reshaping, padding, a mean, x - y, 2 * x + 1."""
 
 
+class PlaceByPlace(LinearFunction):
+    """A function that is linear in its one value and looks at each place by itself: batch norm, a factor, a change of type."""
+
+
 class Add(Function):
     """The sum of two values."""
 
@@ -172,6 +176,15 @@ LINEAR_ALONE = {
 }  # fmt: skip
 """Functions that are linear in the one value that they take, whatever else they take; of a division that is the dividend."""
 
+JOINING = {"cat", "concat", "concatenate", "stack", "hstack", "vstack"}
+"""Those of them that change the shape."""
+
+PLACE_BY_PLACE = {
+    "batch_norm", "mul", "multiply", "div", "truediv", "divide", "neg", "pos", "contiguous", "clone", "to", "type", "float",
+    "double", "half", "bfloat16",
+}  # fmt: skip
+"""Functions that, applied to one value, look at each place by itself."""
+
 MULTIPLE = {"chunk", "split", "tensor_split", "unbind"}
 """Functions that give several tensors; what takes one of them is a layer with the function in it."""
 
@@ -226,6 +239,8 @@ def _kind_of_function(
         return Concatenate(expression, joined)
     if name == "layer_norm" and len(values_of(expression)) == 1 and isinstance(operands[0], Value):
         return LayerNormFunction(expression)
+    if (name in PLACE_BY_PLACE or name in LINEAR_TOGETHER - JOINING) and _takes_one_value(expression):
+        return PlaceByPlace(expression)
     if name in LINEAR_TOGETHER or (name in LINEAR_ALONE and _takes_one_value(expression)):
         return LinearFunction(expression)
     return Function(expression)
@@ -245,7 +260,8 @@ def _takes_one_value(expression: Expression) -> bool:
     """Return whether an expression is linear in the only value that it takes."""
     if expression.name == "batch_norm" and _training_of(*expression.arguments, **expression.options):
         return False
-    factors = expression.arguments if expression.name in ("mul", "multiply") else expression.arguments[:1]
+    either = expression.name in ("mul", "multiply") or expression.name in LINEAR_TOGETHER
+    factors = expression.arguments if either else expression.arguments[:1]
     elsewhere = (expression.arguments[len(factors) :], dict(expression.options))
     taken = [part for part in parts_of(factors, within_sizes=False) if isinstance(part, Value)]
     inner = [each for each in factors if isinstance(each, Expression) and not each.is_size and values_of(each)]

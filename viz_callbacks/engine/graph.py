@@ -187,7 +187,8 @@ class _GraphBuilder:
         layer = layer_of(expression, self.ancestors.__getitem__, {each.name: each.layer for each in self.nodes})
         sources = list(layer.sources) if isinstance(layer, Function) else values_of(expression)
         closed = f" The forward calls {_qualified_name(node)} on {_outputs(sources)}." if type(layer) is Function else ""
-        name = node.name if node.name not in self.paths else _unused(node.name, {e.name for e in self.nodes} | self.paths)
+        used = {each.name for each in self.nodes} | self.paths
+        name = node.name if node.name not in used else _unused(node.name, used)
         self._add(name, layer, sources, (tuple(map(Value, sources)), {}), closed)
         self.known[node] = Value(name)
         if expression.in_place:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from viz_callbacks.engine.functions import Product
+from viz_callbacks.engine.functions import PlaceByPlace, Product
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.registry import has_own_forward, known_kind, what_is_known
 from viz_callbacks.engine.windows import Window
@@ -88,7 +88,8 @@ def window_of(trace: LayerTrace) -> Window:
     """
     known, kind = what_is_known(trace.layer), known_kind(trace.layer)
     its_own = known.own_forward is not None and kind is not None and has_own_forward(trace.layer, kind)
-    if known.window is None or its_own:  # a forward of its own may pad in its own way
+    spreads = isinstance(trace.layer, PlaceByPlace) and trace.input.shape[2:] != trace.output.shape[2:]
+    if known.window is None or its_own or spreads:  # a forward of its own may pad in its own way
         raise ValueError(
             f"The layer {trace.name!r}, a {type(trace.layer).__name__}, has no windows of one size, so no receptive field."
             + (" If its own forward leaves them as they were, register it with a window." if its_own else "")

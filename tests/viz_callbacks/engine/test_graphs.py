@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from tests.viz_callbacks.engine.networks import Does
 from viz_callbacks.engine.backward import backproject
+from viz_callbacks.engine.feature_maps import feature_maps
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.functions import Product
+from viz_callbacks.engine.receptive_field import receptive_field
 
 
 def parts(run: Callable[[Does, Tensor], object]) -> Does:
@@ -48,7 +50,7 @@ LINEAR: list[Callable[[Does, Tensor], object]] = [
     lambda self, x: torch.stack([x, self.conv(x)]).sum(0),
     lambda self, x: torch.cat([self.conv(part) for part in (x, x)], 1),
     lambda self, x: torch.cat([x.chunk(2, 1)[1], x.chunk(2, 1)[0]], 1) + self.conv(x),
-    lambda self, x: self.conv(x)[:, ::2, 1:] + x.split(2, 1)[0][:, :, 1:],
+    lambda self, x: self.conv(x)[:, ::2, 1:] + torch.split(x, 2, 1)[0][:, :, 1:],
     lambda self, x: torch.cat(x.chunk(2, 1), 2),
     lambda self, x: shuffled(self.conv(x)),
     lambda self, x: x * self.scale + self.shift,
@@ -158,3 +160,45 @@ def test_a_layer_norm_by_a_function_is_the_layer() -> None:
     value = torch.randn_like(x)
     expected = value * norm.weight.detach()[:, None, None] / (x.var(1, correction=0, keepdim=True) + norm.eps).sqrt()
     torch.testing.assert_close(backproject(traces, value), expected)
+
+
+class FrozenNorm(nn.Module):
+    """As torchvision freezes a batch norm: arithmetic with buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("weight", "bias", "mean"):
+            self.register_buffer(name, torch.randn(4))
+        self.register_buffer("variance", torch.rand(4) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.get_buffer("weight") * (self.get_buffer("variance") + 1e-5).rsqrt()
+        shift = self.get_buffer("bias") - self.get_buffer("mean") * scale
+        return x * scale.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)
+
+
+class NormAndActivation(nn.BatchNorm2d):
+    """As in timm: a batch norm with its activation."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        normed = F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, self.eps)
+        return F.relu(normed, inplace=True)
+
+
+def test_norms_that_are_arithmetic_stand_between_a_convolution_and_its_activation() -> None:
+    torch.manual_seed(0)
+    conv, images = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
+    norm = NormAndActivation(4)
+    nn.init.normal_(norm.weight)
+    frozen = FrozenNorm()
+    linear: list[tuple[nn.Module, Callable[[Tensor], Tensor]]] = [
+        (nn.Sequential(conv, frozen, nn.ReLU()), frozen),
+        (nn.Sequential(conv, norm), lambda x: nn.BatchNorm2d.forward(norm, x)),
+    ]
+    for network, normed in linear:
+        traces = record(network, images)
+        assert torch.equal(feature_maps(traces, "0"), network.eval()(images))
+        assert receptive_field(traces).size == (3, 3)
+        value, pixels = torch.rand(2, 4, 6, 6), images.clone().requires_grad_()
+        expected = torch.autograd.grad(normed(conv(pixels)), pixels, value)[0]
+        torch.testing.assert_close(backproject(traces, value), expected)

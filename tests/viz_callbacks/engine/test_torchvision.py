@@ -8,6 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.viz_callbacks.engine.rectified import other_derivatives
+from viz_callbacks.engine.backward import backproject
 from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps, trace_up_to
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.receptive_field import receptive_field
@@ -103,7 +104,7 @@ def test_single_units_are_projected_inside_their_receptive_fields(name: str, lay
     for (_, k, row, column), picture in zip(chosen.tolist(), project_units(below, units, memory_limit=1 << 24), strict=True):
         start = torch.zeros_like(maps)
         start[0, k, row, column] = maps[0, k, row, column]
-        whole = deconvolution(traces, layer, lambda maps, start=start: start)[0]
+        whole = backproject(below, start)[0]
         assert_equal(picture, field.crop(whole, row, column))
         of_image, _ = field.inside(row, column, 64, 64)
         whole[:, *of_image] = 0

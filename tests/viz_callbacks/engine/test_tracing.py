@@ -168,18 +168,18 @@ def test_a_network_is_followed_once_until_it_changes() -> None:
 
 def test_other_threads_run_as_ever_while_a_network_is_followed() -> None:
     other, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.randn(1, 3, 8, 8)
-    expected, seen = other(x), []
+    expected, seen = other(x), list[object]()
 
-    def run(self: Does, x: Tensor) -> object:
-        thread = threading.Thread(target=lambda: seen.append(other(torch.ones_like(other[0].weight[:1]).expand(1, 3, 3, 3))))
+    def run(self: Does, value: Tensor) -> object:
+        thread = threading.Thread(target=lambda: seen.append(other(x)))
         thread.start()
         thread.join()
-        return self.relu(x)
+        return self.relu(value)
 
     trace_network(Does(run, relu=nn.ReLU()))
-    assert len(seen) == 1
-    assert isinstance(seen[0], Tensor)
-    assert torch.equal(other(x), expected)
+    (found,) = seen
+    assert isinstance(found, Tensor)
+    assert torch.equal(found, expected)
 
 
 # --- A layer of one's own -----------------------------------------------------------------------------------------------------

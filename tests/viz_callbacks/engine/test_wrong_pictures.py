@@ -42,14 +42,15 @@ class Masked(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         mask = torch.ones_like(self.weight)
         mask[:, :, -1] = 0
-        return self._conv_forward(input, self.weight * mask, self.bias)
+        masked: Tensor = self._conv_forward(input, self.weight * mask, self.bias)
+        return masked
 
 
 class PaddedSame(nn.Conv2d):
     """As TensorFlow pads, more at the end."""
 
     def forward(self, input: Tensor) -> Tensor:
-        sides = []
+        sides: list[int] = []
         for size, kernel, stride in zip(input.shape[2:], self.kernel_size, self.stride, strict=True):
             total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
             sides = [total // 2, total - total // 2, *sides]
@@ -60,7 +61,8 @@ class Overridden(nn.Conv2d):
     """The forward is its parent's, and yet it computes something else."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return super()._conv_forward(input, weight.flip(2), bias)
+        flipped: Tensor = super()._conv_forward(input, weight.flip(2), bias)
+        return flipped
 
 
 class LowRank(nn.Linear):
