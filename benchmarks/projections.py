@@ -20,7 +20,7 @@ from experiment.visualization import reference_images
 from lightning_modules.classifier import Classifier
 from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 from viz_callbacks.callbacks import TopActivationPictures
-from viz_callbacks.engine.feature_maps import layers_up_to
+from viz_callbacks.engine.feature_maps import trace_up_to
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.receptive_field import receptive_field
 from viz_callbacks.methods.unit_projection import project_units, strongest_units
@@ -43,7 +43,7 @@ def projections(repeats: int) -> list[Row]:
     image = batch(SIZE)[0][:1]
     rows = []
     for layer, count in CAPTUM_MAPS.items():
-        below = nn.Sequential(*(module for _, module in layers_up_to(network, layer)))
+        below = nn.Sequential(*(network.get_submodule(trace.name) for trace in trace_up_to(record(network, image), layer)))
         rows.append(against_captum(below, layer, image, count, repeats))
     return rows
 

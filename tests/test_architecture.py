@@ -61,7 +61,8 @@ PRIVATE_NAMES = {
 CATCHES_ALL = {
     "configs/files.py": "removes a half-written file and raises the error again",
     "train.py": "keeps the traceback of a fault of this project, whatever it is, in the run's folder",
-    "viz_callbacks/engine/tracing.py": "a foreign network's forward is run, which may raise anything",
+    "viz_callbacks/engine/tracing.py": "a part of a foreign network is followed, whose forward may raise anything",
+    "viz_callbacks/engine/graph.py": "a foreign network's forward is followed, which may raise anything",
 }
 
 # Where options of any name are passed on, and to what.

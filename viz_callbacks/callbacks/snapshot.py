@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.engine.probabilities import class_probabilities
 from viz_callbacks.methods.deconvolution import deconvolution
 from viz_callbacks.methods.denet import denet
 from viz_callbacks.methods.gradient import gradient
@@ -72,7 +73,7 @@ class ProbeSnapshot:
     @cached_property
     def confidence(self) -> Tensor:
         """The probability of the predicted class, (P,), 0 to 1."""
-        return self.logits.float().softmax(1).amax(1)
+        return class_probabilities(self.traces[-1].layer, self.logits).amax(1)
 
     def feature_maps(self, layer: str) -> Tensor:
         """Return the feature maps (P, K, h, w) of a convolution layer, after its activation."""

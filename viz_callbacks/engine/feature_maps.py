@@ -5,21 +5,35 @@ the same value everywhere on all images that are looked at.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from torch import Tensor, nn
 
 from viz_callbacks.engine.forward import named_layers
 from viz_callbacks.engine.layer_trace import LayerTrace
-from viz_callbacks.engine.tracing import explain_opaque
+from viz_callbacks.engine.registry import what_is_known
 
-ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
-MAY_COME_BEFORE_ACTIVATION = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.Identity)
+
+class Step(Protocol):
+    """A layer in a graph of layers, recorded or not."""
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+
+    @property
+    def layer(self) -> nn.Module:
+        """The layer."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the layers whose outputs it takes."""
 
 
 def convolution_layers(network: nn.Module) -> list[str]:
     """Return the dotted names of the convolution layers, first to last.
 
-    Those inside a module that ``named_layers`` can't open up aren't among them.
+    Those inside a module that can't be opened up aren't among them.
 
     >>> convolution_layers(nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU())))
     ['0', '2.0']
@@ -45,58 +59,51 @@ def feature_maps(traces: Sequence[LayerTrace], layer: str) -> Tensor:
     return trace_up_to(traces, layer)[-1].output
 
 
-def trace_up_to(traces: Sequence[LayerTrace], layer: str) -> Sequence[LayerTrace]:
-    """Return the traces from the images to the feature maps of a convolution layer.
+def trace_up_to(traces: Sequence[LayerTrace], layer: str) -> list[LayerTrace]:
+    """Return the traces of all layers that a convolution layer's feature maps depend on; the last one's output are the maps.
 
     The maps are the output of the activation that follows the layer; a norm or dropout may stand between. Where something else
-    does, such as a pool, they are the layer's own output.
+    does, such as a pool or a sum of branches, they are the layer's own output.
 
     Raises:
         ValueError: ``layer`` names no convolution layer.
     """
     convolutions = [trace.name for trace in traces if isinstance(trace.layer, nn.Conv2d)]
     if layer not in convolutions:
-        reasons = "".join(explain_opaque(trace.layer) for trace in traces if f"{layer}.".startswith(f"{trace.name}."))
+        reasons = "".join(trace.closed for trace in traces if f"{layer}.".startswith(f"{trace.name}."))
         known = ", ".join(convolutions) or "none"
         raise ValueError(f"There is no convolution layer {layer!r}; the network has {known}.{reasons}")
-    index = next(index for index, trace in enumerate(traces) if trace.name == layer)
-    return traces[: activation_index([trace.layer for trace in traces], index) + 1]
+    needed = {maps_layer(traces, layer)}
+    below: list[LayerTrace] = []
+    for trace in reversed(traces):
+        if trace.name in needed:
+            needed.update(trace.sources)
+            below.append(trace)
+    return below[::-1]
 
 
-def layers_up_to(network: nn.Module, layer: str) -> list[tuple[str, nn.Module]]:
-    """Return the names and layers that compute the feature maps of a convolution layer, as in ``trace_up_to``.
+def maps_layer(steps: Sequence[Step], layer: str) -> str:
+    """Return the name of the layer whose output a convolution layer's feature maps are: its activation, or else itself.
 
-    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Flatten())
-    >>> [name for name, _ in layers_up_to(network, "0")]
-    ['0', '1']
-
-    Raises:
-        ValueError: there is no such layer.
-    """
-    layers = list(named_layers(network))
-    return layers[: activation_index([each for _, each in layers], layer_index(layers, layer)) + 1]
-
-
-def layer_index(layers: Sequence[tuple[str, nn.Module]], name: str) -> int:
-    """Return the index of a layer among names and layers.
+    >>> from viz_callbacks.engine.graph import trace_network
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2))
+    >>> maps_layer(trace_network(network).nodes, "0")
+    '2'
 
     Raises:
         ValueError: there is no such layer.
     """
-    names = [each for each, _ in layers]
-    if name not in names:
-        raise ValueError(f"There is no layer {name!r}; the network has {', '.join(names)}.")
-    return names.index(name)
-
-
-def activation_index(layers: Sequence[nn.Module], index: int) -> int:
-    """Return the index of the activation that makes the feature maps of the layer at ``index``; ``index`` where none does."""
-    for after, layer in enumerate(layers[index + 1 :], index + 1):
-        if isinstance(layer, ACTIVATIONS):
-            return after
-        if not isinstance(layer, MAY_COME_BEFORE_ACTIVATION):
+    names = [step.name for step in steps]
+    if layer not in names:
+        raise ValueError(f"There is no layer {layer!r}; the network has {', '.join(names)}.")
+    end = layer
+    while len(users := [step for step in steps if end in step.sources]) == 1:
+        known, end = what_is_known(users[0].layer), users[0].name
+        if known.is_activation:
+            return end
+        if not known.before_activation:
             break
-    return index
+    return layer
 
 
 def silent_maps(maps: Tensor) -> list[bool]:

@@ -1,127 +1,166 @@
-"""The way down: run a network as a list of named layers and keep what going back needs.
+"""The way down: run a network as a graph of named layers and keep what going back needs.
 
 Nothing here uses autograd, so it runs under ``torch.inference_mode`` too, and leaves no gradients, hooks or changed modes.
 """
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from viz_callbacks.engine.backward import BACKWARD_RULES
-from viz_callbacks.engine.layer_trace import LayerTrace
-from viz_callbacks.engine.tracing import UntraceableError, is_from_torch, trace_layers
+from viz_callbacks.engine.copies import eval_copy, has_hooks
+from viz_callbacks.engine.expressions import computed
+from viz_callbacks.engine.functions import Function
+from viz_callbacks.engine.graph import Graph, Node, trace_network
+from viz_callbacks.engine.layer_trace import IMAGES, LayerTrace
+from viz_callbacks.engine.registry import are_close, departs, has_own_forward, known_kind
+from viz_callbacks.engine.tracing import unwrapped
 
 
-def record(network: nn.Module, images: Tensor) -> list[LayerTrace]:
+class RecordingError(RuntimeError):
+    """What was recorded isn't what the network computes; the message says where, and what to do."""
+
+
+def record(network: nn.Module, images: Tensor, until: str | None = None) -> list[LayerTrace]:
     """Run the network as if evaluating, whatever its mode, and keep each layer's input, output and switches.
 
-    The modules' modes, running statistics and random numbers stay untouched.
+    The modules' modes, running statistics and random numbers stay untouched. Unless the network is an nn.Sequential of layers,
+    the output for the first image is compared with the network's own.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 4, 5, stride=2), nn.ReLU(), nn.MaxPool2d(3, 2))
     >>> [(trace.name, tuple(trace.output.shape)) for trace in record(network, torch.randn(2, 3, 33, 33))]
     [('0', (2, 4, 15, 15)), ('1', (2, 4, 15, 15)), ('2', (2, 4, 7, 7))]
 
     Args:
-        network: an nn.Sequential, or another module that runs layer after layer.
+        network: any module that torch.fx can follow from the images to its output.
         images: (N, C, H, W), in the network's own dtype; autocast is off in here.
+        until: the name of the layer to stop after; what lies behind it isn't run, and the output is not compared.
+
+    Returns:
+        A trace of each layer in the order they run. The last one's output is the network's.
 
     Raises:
-        UntraceableError: the network isn't a list of layers.
-        ValueError: ``images`` has another shape.
-    """
-    return record_layers(named_layers(network), images)
-
-
-def record_layers(layers: Iterable[tuple[str, nn.Module]], images: Tensor) -> list[LayerTrace]:
-    """Run named layers one after another as ``record`` does, such as those of ``layers_up_to``.
-
-    Args:
-        layers: names and layers, first to last.
-        images: (N, C, H, W).
-
-    Raises:
-        ValueError: ``images`` has another shape.
+        UntraceableError: the network can't be followed.
+        RecordingError: the recorded output isn't the network's own, or a hook changes a layer's value.
+        ValueError: ``images`` has another shape, or there is no layer ``until``.
     """
     if images.ndim != 4:
         raise ValueError(f"images must be (N, C, H, W), not {tuple(images.shape)}; give a single image as image[None].")
+    graph = trace_network(network)
+    names = [node.name for node in graph.nodes]
+    if until is not None and until not in names:
+        raise ValueError(f"There is no layer {until!r}; the network has {', '.join(names)}.")
     traces: list[LayerTrace] = []
-    value = images
+    values: dict[str, object] = {IMAGES: images}
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-        for name, own_layer in layers:
-            layer = eval_copy(own_layer)
-            if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
-                layer.return_indices = True
-                output, switches = layer.forward(value)  # not a call: hooks on a pool expect one tensor
-                traces.append(LayerTrace(name, layer, value, output, switches))
-            else:
-                traces.append(LayerTrace(name, layer, value, layer(value)))
-            value = traces[-1].output
+        for node in graph.nodes:
+            trace, values[node.name] = _run(node, values)
+            traces.append(trace)
+            if node.name == until:
+                return traces
+        _compare(unwrapped(network), graph, traces, images)
     return traces
 
 
 def named_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the layers in the order they run, under dotted names. One that is used twice comes twice.
 
-    An nn.Sequential is opened up, and so is any other module whose forward runs layer after layer, unless its type has an entry
-    in ``BACKWARD_RULES``. A part that can't be opened up comes as one layer.
+    They are the network's own modules, and for a function the layer that does what it does. A module that can't be opened up
+    comes as one layer, and so does one whose type has an entry in ``BACKWARD_RULES``.
 
     >>> [name for name, _ in named_layers(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU()), nn.Flatten()))]
     ['0.0', '0.1', '1']
 
     Raises:
-        UntraceableError: the network itself can't be opened up; a TypeError.
+        UntraceableError: the network itself can't be followed.
     """
-    for name, part in _parts(network):
-        try:
-            inner = list(named_layers(part))
-        except UntraceableError:
-            yield name, part
-        else:
-            yield from ((f"{name}.{further}", layer) for further, layer in inner)
+    yield from ((node.name, node.layer) for node in trace_network(network).nodes)
 
 
-def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    is_sequential = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-    has_rule = any(kind in BACKWARD_RULES for kind in type(module).__mro__)
-    if has_rule or (is_from_torch(module) and not is_sequential):
-        raise UntraceableError(
-            "A network is walked as a list of layers, so it must be an nn.Sequential or another module that runs layer after "
-            f"layer, not a {type(module).__name__}: wrap it, or its parts, in nn.Sequential."
-        )
-    if is_sequential:  # named_children() would leave out the second use of a layer
-        named = module.named_modules(remove_duplicate=False)
-        return [(name, part) for name, part in named if name and "." not in name]
-    return trace_layers(module)
+def _run(node: Node, values: dict[str, object]) -> tuple[LayerTrace, object]:
+    """Return a layer's trace, and its output, which may be several tensors where a layer that is closed gives that."""
+    layer = node.layer if isinstance(node.layer, Function) else eval_copy(node.layer)
+    inputs = tuple(_first_tensor(values[source]) for source in node.sources)
+    if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+        output, switches = _pool(layer, node, inputs[0])
+    else:
+        arguments, options = computed(node.arguments, values)
+        output, switches = layer(*arguments, **options), None
+        if has_hooks(layer) and not are_close(_first_tensor(layer.forward(*arguments, **options)), _first_tensor(output)):
+            raise _hook_error(node)
+    first = _first_tensor(output)
+    if isinstance(layer, Function) and any(first is each for each in inputs):
+        layer = nn.Identity()  # it takes the first of several tensors
+    return LayerTrace(node.name, layer, inputs, node.sources, first, switches, _closed(node, layer, inputs)), output
 
 
-def eval_copy(layer: nn.Module) -> nn.Module:
-    """Return a copy with the same weights and buffers but flags of its own: not training, not in place, not compiled.
-
-    Whatever else its modules hold is shared too, hooks among it.
-
-    >>> layer = nn.Dropout(0.5, inplace=True)
-    >>> twin = eval_copy(layer)
-    >>> layer.training, twin.training, twin.inplace
-    (True, False, False)
-    """
-    modules = list(layer.modules())
-    own = {id(module) for module in modules}
-    shared = {id(each): each for module in modules for each in _attributes(module) if id(each) not in own}
-    twin = copy.deepcopy(layer, shared)
-    for module in twin.modules():
-        module.training = False  # not eval(): one of somebody's own might change the weights, which are shared
-        if "inplace" in vars(module):
-            vars(module)["inplace"] = False
-        # Private, since nothing public undoes nn.Module.compile(); the copy of a parametrised module would run the original.
-        vars(module).pop("_compiled_call_impl", None)
-    return twin
+def _pool(layer: nn.MaxPool2d | nn.AdaptiveMaxPool2d, node: Node, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a max pooling's output and its switches."""
+    kind = known_kind(layer)
+    own_output = layer(value) if has_hooks(layer) or (kind and has_own_forward(layer, kind)) else None
+    layer.return_indices = True
+    # The forward of torch's own type: a derived one's may not give switches.
+    own_type = nn.MaxPool2d.forward if isinstance(layer, nn.MaxPool2d) else nn.AdaptiveMaxPool2d.forward
+    output, switches = own_type(cast(Any, layer), value)
+    if own_output is not None and not are_close(output, own_output):
+        raise _hook_error(node)
+    return output, switches
 
 
-def _attributes(module: nn.Module) -> Iterator[object]:
-    """Yield what a module holds; of dicts, such as those of parameters, buffers and hooks, what these hold."""
-    if isinstance(module, torch.jit.ScriptModule):  # holds a program, with flags that a copy must have for itself
+def _first_tensor(value: object) -> Tensor:
+    while not isinstance(value, Tensor):
+        if not isinstance(value, tuple | list) or not value:
+            raise RecordingError(f"A layer gives back a {type(value).__name__} where a tensor is needed.")
+        value = value[0]
+    return value
+
+
+def _closed(node: Node, layer: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+    """Return why a layer can't be walked back; '' where its rule will do."""
+    kind = known_kind(layer)
+    if kind is None or isinstance(layer, Function):
+        return node.closed
+    if not has_own_forward(layer, kind):
+        return node.closed
+    if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+        return ""  # was compared when it ran
+    if departs(layer, kind, inputs[0]):
+        own = "is not linear" if getattr(BACKWARD_RULES[kind], "own_forward", None) else "gives something else"
+        return f" It derives from {kind.__name__}, but has a forward of its own, which {own}."
+    return ""
+
+
+# --- Is it what the network computes? -----------------------------------------------------------------------------------------
+
+
+def _compare(network: nn.Module, graph: Graph, traces: list[LayerTrace], images: Tensor) -> None:
+    """Raise an error where the last output isn't the network's own."""
+    layers = {id(module) for node in graph.nodes for module in node.layer.modules()}
+    hooked = [name for name, module in network.named_modules() if id(module) not in layers and has_hooks(module)]
+    if not traces or (graph.is_list and not hooked):
         return
-    for value in vars(module).values():
-        yield from value.values() if isinstance(value, dict) else (value,)
+    output = traces[-1].output
+    # The first image will do, but where images depend on each other.
+    if not _equal(network, images[:1], output[:1]) and not _equal(network, images, output):
+        reasons = ["a value that is overwritten in place", "a random number"]
+        if hooked:
+            reasons.insert(0, "a hook on " + ", ".join(repr(name) if name else "the network" for name in hooked))
+        raise RecordingError(
+            f"The layers of a {type(network).__name__} give another output than the network itself, so that pictures would be "
+            f"wrong. Look for what its layers don't show: {' or '.join(reasons)}. Remove it, or make a layer of it."
+        )
+
+
+def _equal(network: nn.Module, images: Tensor, output: Tensor) -> bool:
+    """Return whether a network gives this output, running as it does when evaluating, with its hooks and in place."""
+    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+        return are_close(output, _first_tensor(eval_copy(network, keep_in_place=True)(images.clone())))
+
+
+def _hook_error(node: Node) -> RecordingError:
+    return RecordingError(
+        f"The layer {node.name!r}, a {type(node.layer).__name__}, gives another output when called than its forward does: "
+        "a hook changes its value, or a forward of its own. Remove the hook, or make a layer of what it does."
+    )

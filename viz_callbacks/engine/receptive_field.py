@@ -4,39 +4,21 @@ A unit in row p of a layer's maps sees the rows from j p + o to j p + o + r - 1 
 layer's kernel k (dilated: k = dilation (size - 1) + 1), stride s and padding a, walked from the layer back to the images,
 
     r' = (r - 1) s + k        j' = j s        o' = o s - a        from r = j = 1 and o = 0.
+
+Where branches come together, a unit sees what it sees through any of them. Through a gate it sees nothing: gates are held.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from viz_callbacks.engine.convolution import padding_of
+from viz_callbacks.engine.functions import PlaceByPlace, Product
 from viz_callbacks.engine.layer_trace import LayerTrace
-
-POINTWISE = (
-    nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.LocalResponseNorm, nn.BatchNorm2d, nn.SyncBatchNorm,
-    nn.Dropout, nn.Dropout2d, nn.Identity,
-)  # fmt: skip
-"""Layers whose backward rules look at each place by itself."""
+from viz_callbacks.engine.registry import has_own_forward, known_kind, what_is_known
+from viz_callbacks.engine.windows import Window
 
 Part = tuple[slice, slice]  # rows and columns
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a layer's windows lie on its input, in rows and columns.
-
-    Attributes:
-        kernel: the size, dilated.
-        stride: from window to window.
-        padding: before the first row and column.
-    """
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -79,22 +61,23 @@ def receptive_field(traces: Sequence[LayerTrace]) -> ReceptiveField:
     """Return the receptive field of the units of the last trace.
 
     >>> import torch
+    >>> from torch import nn
     >>> from viz_callbacks.engine.forward import record
     >>> traces = record(nn.Sequential(nn.Conv2d(3, 4, 11, stride=4), nn.MaxPool2d(3, 2)), torch.randn(1, 3, 67, 67))
     >>> receptive_field(traces)
     ReceptiveField(size=(19, 19), stride=(8, 8), start=(0, 0))
 
     Raises:
-        ValueError: a layer has no windows of one size.
+        ValueError: a layer has no windows of one size, or branches of different strides come together.
     """
-    size, stride, start = [1, 1], [1, 1], [0, 0]
+    fields = {traces[-1].name: ReceptiveField((1, 1), (1, 1), (0, 0))}  # of the last trace's units in layers' outputs, by name
     for trace in reversed(traces):
-        window = window_of(trace)
-        for axis in range(2):
-            size[axis] = (size[axis] - 1) * window.stride[axis] + window.kernel[axis]
-            start[axis] = start[axis] * window.stride[axis] - window.padding[axis]
-            stride[axis] *= window.stride[axis]
-    return ReceptiveField((size[0], size[1]), (stride[0], stride[1]), (start[0], start[1]))
+        if trace.name not in fields:
+            continue
+        field = _through(fields.pop(trace.name), window_of(trace))
+        for source in _seen(trace):
+            fields[source] = _together(fields[source], field, trace) if source in fields else field
+    return fields[traces[0].sources[0]]
 
 
 def window_of(trace: LayerTrace) -> Window:
@@ -103,25 +86,39 @@ def window_of(trace: LayerTrace) -> Window:
     Raises:
         ValueError: they aren't all of one size, as in adaptive pools and dense layers.
     """
-    layer = trace.layer
-    if isinstance(layer, POINTWISE):
-        return Window((1, 1), (1, 1), (0, 0))
-    if isinstance(layer, nn.Conv2d):
-        (top, _), (left, _) = padding_of(layer)
-        return Window(_dilated(_pair(layer.kernel_size), _pair(layer.dilation)), _pair(layer.stride), (top, left))
-    if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d | nn.LPPool2d):
-        size, stride = _pair(layer.kernel_size), _pair(layer.stride or layer.kernel_size)
-        padding, dilation = _pair(getattr(layer, "padding", 0)), _pair(getattr(layer, "dilation", 1))
-        return Window(_dilated(size, dilation), stride, padding)
-    raise ValueError(f"The layer {trace.name!r}, a {type(layer).__name__}, has no windows of one size, so no receptive field.")
+    known, kind = what_is_known(trace.layer), known_kind(trace.layer)
+    its_own = known.own_forward is not None and kind is not None and has_own_forward(trace.layer, kind)
+    spreads = isinstance(trace.layer, PlaceByPlace) and trace.input.shape[2:] != trace.output.shape[2:]
+    if known.window is None or its_own or spreads:  # a forward of its own may pad in its own way
+        raise ValueError(
+            f"The layer {trace.name!r}, a {type(trace.layer).__name__}, has no windows of one size, so no receptive field."
+            + (" If its own forward leaves them as they were, register it with a window." if its_own else "")
+        )
+    return known.window(trace.layer)
 
 
-def _dilated(size: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
-    return dilation[0] * (size[0] - 1) + 1, dilation[1] * (size[1] - 1) + 1
+def _seen(trace: LayerTrace) -> tuple[str, ...]:
+    """Return the sources through which a layer's units see the images."""
+    return (trace.sources[1 - trace.layer.gate],) if isinstance(trace.layer, Product) else trace.sources
 
 
-def _pair(size: int | tuple[int, ...] | None) -> tuple[int, int]:
-    if isinstance(size, int):
-        return size, size
-    rows, columns = cast(tuple[int, int], size)
-    return rows, columns
+def _through(field: ReceptiveField, window: Window) -> ReceptiveField:
+    """Return what units that have this field in a layer's output see of its input."""
+    (rows, columns), (down, right), (top, left) = field.size, field.stride, field.start
+    (height, width), (row_stride, column_stride) = window.kernel, window.stride
+    return ReceptiveField(
+        ((rows - 1) * row_stride + height, (columns - 1) * column_stride + width),
+        (down * row_stride, right * column_stride),
+        (top * row_stride - window.padding[0], left * column_stride - window.padding[1]),
+    )
+
+
+def _together(one: ReceptiveField, other: ReceptiveField, trace: LayerTrace) -> ReceptiveField:
+    """Return the smallest field around two."""
+    if one.stride != other.stride:
+        raise ValueError(f"Branches of different strides meet before {trace.name!r}, so its units have no receptive field.")
+    (top, left), (bottom, right) = one.box(0, 0)[:2], one.box(0, 0)[2:]
+    other_top, other_left, other_bottom, other_right = other.box(0, 0)
+    start = min(top, other_top), min(left, other_left)
+    size = max(bottom, other_bottom) - start[0], max(right, other_right) - start[1]
+    return ReceptiveField(size, one.stride, start)

@@ -1,193 +1,35 @@
-"""A module's own forward, read as a list of layers: one takes the images, each next one what the layer before it gave.
+"""A module's own forward, followed down to its layers by torch.fx.
 
-The forward is followed once with a stand-in for the images that has no numbers (torch.fx), so nothing is computed and the
-module stays as it was. The modules that it calls stay closed here: whoever wants to see into one follows that in turn. What
-makes a forward no list of layers, such as a rectifier that is a function or a shortcut around a block, is named in the error.
+The forward is run once with a stand-in for the images that has no numbers, so nothing is computed and the module stays as it
+was. Modules are opened up down to the layers whose backward rule is known, and to those of torch. One that can't be followed
+stays closed: it is one layer.
+
+Following patches ``nn.Module.__call__`` for all threads; the calls of other threads pass.
 """
 
-import copy
-import inspect
-from collections.abc import Iterator
-from itertools import count
+import threading
+from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor, fx, nn
 
-LAYERS = {name.lower(): kind for name, kind in vars(nn).items() if inspect.isclass(kind) and issubclass(kind, nn.Module)}
-LAYERS |= {"view": nn.Flatten, "reshape": nn.Flatten, "squeeze": nn.Flatten, "mean": nn.AdaptiveAvgPool2d}
-"""The layer that does what a function does, by the function's name without underscores."""
-
-MODULE_ALIASES = {"torch.nn.functional": "F", "torch._C._nn": "F", "_operator": "operator"}
-"""What people call the modules that functions come from."""
+from viz_callbacks.engine.backward import BACKWARD_RULES
+from viz_callbacks.engine.registry import BackwardRule, known_kind
 
 
 class UntraceableError(TypeError):
-    """A forward isn't a list of layers; the message says where it stops being one, and what to do."""
+    """A forward isn't a graph of layers; the message says where it stops being one, and what to do."""
 
 
-def trace_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the modules that the module's forward runs when evaluating, whatever its mode: the same objects, in order, named.
+def unwrapped(network: nn.Module) -> nn.Module:
+    """Return the network that ``nn.DataParallel``, ``DistributedDataParallel`` or ``torch.compile`` wrapped, or itself.
 
-    Names are dotted where one lies in another. One that is used again comes again, as ``relu_1``. Flattening by a function
-    comes as an nn.Flatten named ``flatten``.
-
-    >>> trace_layers(nn.Sequential(nn.Tanh(), nn.Flatten()))
-    [('0', Tanh()), ('1', Flatten(start_dim=1, end_dim=-1))]
-
-    Raises:
-        UntraceableError: it calls any other function, uses a value twice, or can't be followed.
+    >>> unwrapped(nn.DataParallel(nn.ReLU()))
+    ReLU()
     """
-    try:
-        evaluating = copy.copy(module)  # its modules are the module's own
-        evaluating.training = False
-        with torch.random.fork_rng(devices=[]):
-            graph = _LeafTracer().trace(_SingleInput(evaluating))
-    except Exception as problem:  # a forward may do anything with a value that has no numbers
-        raise UntraceableError(
-            f"The forward of a {type(module).__name__} can't be followed from layer to layer ({problem}): "
-            "build an nn.Sequential of its layers, in the order they run, and use that."
-        ) from problem
-    return list(_layers_along(graph, module))
-
-
-class _SingleInput(nn.Module):
-    """Calls a module with one value, so that further arguments of its forward keep their defaults."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, value: Tensor) -> Tensor:
-        output: Tensor = self.module.forward(value)
-        return output
-
-
-class _LeafTracer(fx.Tracer):
-    """Leaves all modules closed."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
-
-
-def _layers_along(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    kind = type(module).__name__
-    own = {name for name, _ in module.named_modules()}
-    used: set[str] = set()
-    value: fx.Node | None = None
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            value = node
-        if node.op in ("placeholder", "get_attr") or _is_size(node):
-            continue
-        if node.op == "output":
-            if node.args == (value,):
-                return
-            raise UntraceableError(
-                f"The forward of a {kind} gives back something else than the output of its last layer: let it give back "
-                "that alone, or build an nn.Sequential of its layers and use that."
-            )
-        values = [each for each in node.all_input_nodes if each.op != "get_attr" and not _is_size(each)]
-        if earlier := [each for each in values if each is not value]:
-            raise UntraceableError(
-                f"The forward of a {kind} uses a value twice: {_output_of(earlier[0])} goes into {_qualified_name(node)} too. "
-                "With shortcuts it isn't a list of layers: look at those before the shortcut alone, as an nn.Sequential."
-            )
-        if node.op == "call_module" and [*node.args, *node.kwargs.values()] == [value]:
-            path = _path(node)
-            name = path if path not in used else _unused_name(path, used | own)
-            part = module.get_submodule(path)
-        elif _flattens(node):
-            name, part = _unused_name("flatten", used | own), nn.Flatten()
-        else:
-            raise UntraceableError(
-                f"The forward of a {kind} calls {_qualified_name(node)} on {_output_of(value)}: "
-                f"make it a layer, {_layer_for(node)}."
-            )
-        used.add(name)
-        yield name, part
-        value = node
-
-
-def _unused_name(name: str, used: set[str]) -> str:
-    return name if name not in used else next(other for i in count(1) if (other := f"{name}_{i}") not in used)
-
-
-# --- What a node does ---------------------------------------------------------------------------------------------------------
-
-
-def _path(node: fx.Node) -> str:
-    return str(node.target).removeprefix("module.")
-
-
-def _function(node: fx.Node) -> str:
-    """Return the name of the function or method that a node calls, '' for a module."""
-    if node.op == "call_module":
-        return ""
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-
-
-def _is_shape(node: object) -> bool:
-    """Return whether it is x.shape or x.size()."""
-    if not isinstance(node, fx.Node):
-        return False
-    return (_function(node), node.args[1:]) in [("size", ()), ("getattr", ("shape",))]
-
-
-def _is_size(node: fx.Node) -> bool:
-    """Return whether a node is about a value's shape alone: x.shape, x.size(), x.size(0), and what is computed from these."""
-    if _is_shape(node) or _function(node) == "size":
-        return True
-    return bool(node.all_input_nodes) and all(_is_size(each) for each in node.all_input_nodes)
-
-
-def _is_batch_size(size: object) -> bool:
-    """Return whether it is x.size(0), x.shape[0] or x.size()[0]. Any x will do: no layer changes the number of images."""
-    if not isinstance(size, fx.Node) or size.args[1:] != (0,):
-        return False
-    return _function(size) == "size" or (_function(size) == "getitem" and _is_shape(size.args[0]))
-
-
-def _flattens(node: fx.Node) -> bool:
-    """Return whether a node does what nn.Flatten() does."""
-    if _function(node) == "flatten":
-        return _dimensions(*node.args, **node.kwargs) == (1, -1)
-    if _function(node) not in ("view", "reshape") or node.kwargs:
-        return False
-    sizes = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
-    match sizes:
-        case (images, int()):  # -1 would mix the images if their sizes weren't the expected ones; nn.Flatten can't
-            return bool(images == -1) or _is_batch_size(images)
-    return False
-
-
-def _dimensions(input: object, start_dim: object = 0, end_dim: object = -1) -> tuple[object, object]:
-    """Return the first and last dimension that torch.flatten and Tensor.flatten read from their arguments."""
-    return start_dim, end_dim
-
-
-# --- Messages -----------------------------------------------------------------------------------------------------------------
-
-
-def _qualified_name(node: fx.Node) -> str:
-    if node.op == "call_module":
-        return repr(_path(node))
-    if node.op == "call_method":
-        return f".{node.target}()"
-    module = getattr(node.target, "__module__", "")
-    return f"{MODULE_ALIASES.get(module, module)}.{_function(node)}"
-
-
-def _output_of(node: fx.Node | None) -> str:
-    return "its input" if node is None or node.op == "placeholder" else f"the output of {_qualified_name(node)}"
-
-
-def _layer_for(node: fx.Node) -> str:
-    """Return the layer that stands for what a node calls, with dots where it needs arguments."""
-    kind = LAYERS.get(_function(node).replace("_", ""))
-    if kind is None:
-        return "a module of its own that takes one value, with its rule in BACKWARD_RULES"
-    needed = any(argument.default is argument.empty for argument in inspect.signature(kind).parameters.values())
-    return f"nn.{kind.__name__}({'...' if needed else ''})"
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrapped(network.module)
+    compiled = dict(network.named_children()).get("_orig_mod")
+    return network if compiled is None else unwrapped(compiled)
 
 
 def is_from_torch(module: nn.Module) -> bool:
@@ -195,11 +37,99 @@ def is_from_torch(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.")
 
 
-def explain_opaque(layer: nn.Module) -> str:
-    """Return why a layer made of modules couldn't be opened up, and what to do; '' for one without modules or of torch's."""
-    if any(True for _ in layer.children()) and not is_from_torch(layer):
+def is_plain_sequential(module: nn.Module) -> bool:
+    """Return whether a module runs its children one after another, and nothing else."""
+    return isinstance(module, nn.Sequential) and _runs_forward_of(nn.Sequential, module)
+
+
+def _runs_forward_of(kind: type[nn.Module], module: nn.Module) -> bool:
+    return type(module).forward is kind.forward and "forward" not in vars(module)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Return whether a module is walked as one layer."""
+    kind = known_kind(module)
+    if kind is None:
+        return is_from_torch(module) and not is_plain_sequential(module)
+    rule = BACKWARD_RULES[kind]
+    # A derived type with a forward of its own is opened up, if that is possible, unless it only has to be linear.
+    return _runs_forward_of(kind, module) or (isinstance(rule, BackwardRule) and rule.own_forward is not None)
+
+
+# --- Following ----------------------------------------------------------------------------------------------------------------
+
+
+class SingleInput(nn.Module):
+    """Calls a module with one value, so that further arguments of its forward keep their defaults."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Call the module's forward."""
+        output: Tensor = self.module.forward(value)
+        return output
+
+
+class LayerTracer(fx.Tracer):
+    """Follows a forward into all modules that are no layers, and closes those that can't be followed."""
+
+    proxy_buffer_attributes = True  # a buffer's numbers are those of the day the network is recorded
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+        self._inside: list[tuple[str, nn.Module, Iterator[str]]] = [("", network, iter(_child_names(network)))]
+        self.closed: dict[str, str] = {}
+        self.is_list = is_plain_sequential(network)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        """Make a node of a layer, and follow any other module."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        path, m = self._path(m), unwrapped(m)
+        if is_layer(m):
+            return self.create_proxy("call_module", path, args, kwargs)
+        before = len(self.graph.nodes)
+        self._inside.append((path, m, iter(_child_names(m))))
+        was_list, self.is_list = self.is_list, self.is_list and is_plain_sequential(m)
         try:
-            trace_layers(layer)
-        except UntraceableError as problem:
-            return f" {problem}"
-    return ""
+            return m.forward(*args, **kwargs)  # not a call: hooks are for numbers
+        except Exception as problem:  # a forward may do anything with a value that has no numbers
+            for node in reversed(list(self.graph.nodes)[before:]):
+                if node.op != "get_attr":  # the tracer knows those by heart
+                    self.graph.erase_node(node)
+            self.closed[path], self.is_list = f" Its forward can't be followed ({reason_of(problem)}).", was_list
+            return self.create_proxy("call_module", path, args, kwargs)
+        finally:
+            self._inside.pop()
+
+    def getattr(self, attr: str, attr_val: object, parameter_proxy_cache: dict[str, fx.Proxy]) -> object:
+        """Make a node of a parameter or buffer that a forward takes."""
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def _path(self, module: nn.Module) -> str:
+        """Return the dotted name of a module that is called."""
+        path, parent, children = self._inside[-1]
+        if is_plain_sequential(parent):  # the same one may come twice in it
+            name = next(children)
+        else:
+            name = next((name for name, each in parent.named_modules() if each is module and name), "")
+        if not name:
+            return self.path_of_module(module).removeprefix("module.")
+        return f"{path}.{name}" if path else name
+
+
+def reason_of(problem: Exception) -> str:
+    """Return the first line of what an exception says, as a part of a sentence."""
+    return (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(".")
+
+
+def _child_names(module: nn.Module) -> list[str]:
+    """Return the names of a module's children; named_children() would leave out the second use of one."""
+    return [name for name, _ in module.named_modules(remove_duplicate=False) if name and "." not in name]

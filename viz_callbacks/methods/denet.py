@@ -15,14 +15,14 @@ dense layers; that they rectify is our reading. Both this and the bias can be tu
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.engine.backward import BACKWARD_RULES, backproject, identity
+from viz_callbacks.engine.backward import backproject, leaky_rectify, rectify, rectify_if_never_negative, transposed_weights
 from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.engine.registry import BACKWARD_RULES, Back, BackwardFunction
 
 
 def denet(traces: Sequence[LayerTrace], classes: Tensor, rectify_dense: bool = True, subtract_bias: bool = True) -> Tensor:
@@ -56,18 +56,22 @@ def project_vector(
 
     A random one shows what the projections have in common whatever the class.
     """
-    dense_part = next((index for index, trace in enumerate(traces) if trace.input.ndim == 2), len(traces))
     rules = dict(BACKWARD_RULES)
     if not subtract_bias:
         rules[nn.Linear] = transposed_weights
     if not rectify_dense:
-        rules |= {nn.ReLU: identity, nn.LeakyReLU: identity}
-    return backproject(traces[:dense_part], backproject(traces[dense_part:], vector, rules))
+        rectifying = (rectify, rectify_if_never_negative, leaky_rectify)
+        rules |= {kind: _on_maps_alone(rule) for kind, rule in rules.items() if rule in rectifying}
+    return backproject(traces, vector, rules)
 
 
-def transposed_weights(trace: LayerTrace, value: Tensor) -> Tensor:
-    """Multiply by the transposed weights of a dense layer and leave its bias alone: v W."""
-    return value @ cast(nn.Linear, trace.layer).weight
+def _on_maps_alone(rule: BackwardFunction) -> BackwardFunction:
+    """Return a rule for maps (N, C, H, W) that passes values (N, features) on as they are."""
+
+    def on_maps(trace: LayerTrace, value: Tensor) -> Back:
+        return value if trace.input.ndim == 2 else rule(trace, value)
+
+    return on_maps
 
 
 def one_hot(logits: Tensor, classes: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ Simonyan, Vedaldi and Zisserman, Deep Inside Convolutional Networks (2013, arXiv
 import torch
 from torch import Tensor, nn
 
-from viz_callbacks.engine.forward import eval_copy, named_layers
+from viz_callbacks.engine.copies import eval_copy
+from viz_callbacks.engine.tracing import unwrapped
 
 
 def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -26,8 +27,6 @@ def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
         pixels = images.clone().requires_grad_()
-        value = pixels
-        for _, layer in named_layers(network):
-            value = eval_copy(layer)(value)
-        (derivative,) = torch.autograd.grad(value.gather(1, classes.clone()[:, None]).sum(), pixels)
+        logits = eval_copy(unwrapped(network))(pixels.clone())  # a copy, since a forward may write over its input
+        (derivative,) = torch.autograd.grad(logits.gather(1, classes.clone()[:, None]).sum(), pixels)
     return derivative

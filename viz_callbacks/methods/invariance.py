@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viz_callbacks.engine.forward import record
+from viz_callbacks.engine.probabilities import class_probabilities
 
 Transformation = Literal["translation", "scale", "rotation"]
 
@@ -62,10 +63,11 @@ def invariance(
     distances: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     probability = []
     for amount in amounts:
-        outputs = {trace.name: trace.output for trace in record(network, transform(images, kind, amount))}
+        traces = record(network, transform(images, kind, amount))
+        outputs = {trace.name: trace.output for trace in traces}
         for layer in layers:
             distances[layer].append((outputs[layer] - original[layer]).flatten(1).norm(dim=1))
-        probabilities = list(outputs.values())[-1].float().softmax(1)
+        probabilities = class_probabilities(traces[-1].layer, traces[-1].output)
         probability.append(probabilities.gather(1, targets[:, None])[:, 0])
     return Invariance({layer: torch.stack(each, 1) for layer, each in distances.items()}, torch.stack(probability, 1))
 

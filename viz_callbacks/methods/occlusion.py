@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from viz_callbacks.engine.feature_maps import feature_maps
 from viz_callbacks.engine.forward import record
+from viz_callbacks.engine.probabilities import class_probabilities
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ def occlusion(
     traces = record(network, image[None])
     sums = feature_maps(traces, layer).sum((2, 3))[0]
     strongest = int(sums.argmax())
-    shares = traces[-1].output.float().softmax(1)[0]
+    shares = class_probabilities(traces[-1].layer, traces[-1].output)[0]
     unoccluded = Unoccluded(float(shares[target]), int(shares.argmax()), float(sums[strongest]))
     columns = []
     for images in torch.split(torch.cat(list(_occluded(image, tops, lefts, side, grey))), batch_size):
         traces = record(network, images)
-        probabilities = traces[-1].output.float().softmax(1)
+        probabilities = class_probabilities(traces[-1].layer, traces[-1].output).float()
         activations = feature_maps(traces, layer)[:, strongest].sum((1, 2)).float()
         columns.append(torch.stack([probabilities[:, target], probabilities.argmax(1).float(), activations]))
     probability, predicted, activation = torch.cat(columns, 1).view(3, len(tops), len(lefts))

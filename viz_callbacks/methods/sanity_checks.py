@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.engine.forward import eval_copy, named_layers
+from viz_callbacks.engine.copies import eval_copy
+from viz_callbacks.engine.expressions import Attribute, parts_of
+from viz_callbacks.engine.functions import Function
+from viz_callbacks.engine.graph import trace_network
+from viz_callbacks.engine.probabilities import class_probabilities, last_layer
+from viz_callbacks.engine.tracing import unwrapped
 
 BATCH_SIZE = 32  # images in a forward pass
 
@@ -20,8 +25,9 @@ BATCH_SIZE = 32  # images in a forward pass
 def cascading_randomization(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     """Yield networks in which the last one, two, ... all layers with weights are random, and the layer that was changed last.
 
-    The new weights of a layer are normally distributed with the mean and the standard deviation of its own. Each network given
-    is the same object, changed further; weights that are still the network's own are shared with it. Adebayo et al. 2018.
+    The new weights of a layer are normally distributed with the mean and the standard deviation of its own; those of one kind,
+    such as the scales of a batch norm, each by themselves. Running statistics, which aren't learnt, stay. Each network given is
+    the same object, changed further; weights that are still the network's own are shared with it. Adebayo et al. 2018.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
     >>> [layer for layer, _ in cascading_randomization(network)]
@@ -31,16 +37,29 @@ def cascading_randomization(network: nn.Module, seed: int = 0) -> Iterator[tuple
         network: stays as it is.
         seed: draws the weights.
     """
-    randomised = eval_copy(network)
+    randomised = eval_copy(unwrapped(network))
     generator = torch.Generator().manual_seed(seed)
-    for name, layer in reversed(list(named_layers(randomised))):
-        own = dict(layer.named_parameters(recurse=False))
-        for key, weights in own.items():
+    changed: set[tuple[int, str]] = set()
+    for node in reversed(trace_network(randomised).nodes):
+        own = [(owner, key) for owner, key in _weights_of(node.layer) if (id(owner), key) not in changed]
+        changed.update((id(owner), key) for owner, key in own)
+        for owner, key in own:
+            weights = getattr(owner, key)
             noise = torch.empty(weights.shape, dtype=torch.float32).normal_(generator=generator).to(weights)
             fresh = noise.mul_(weights.detach().std(correction=0)).add_(weights.detach().mean())
-            setattr(layer, key, nn.Parameter(fresh, requires_grad=False))
+            setattr(owner, key, nn.Parameter(fresh, requires_grad=False))
         if own:
-            yield name, randomised
+            yield node.name, randomised
+
+
+def _weights_of(layer: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Return the parameters of a layer and all that it is made of, or those that a function takes: by owner and name."""
+    if not isinstance(layer, Function):
+        return [(module, key) for module in layer.modules() for key, _ in module.named_parameters(recurse=False)]
+    taken = [
+        part for part in parts_of(layer.expression) if isinstance(part, Attribute) and isinstance(part.get(), nn.Parameter)
+    ]
+    return [(owner, part.name) for part in taken if (owner := part.owner()) is not None]
 
 
 def deletion_curve(network: nn.Module, images: Tensor, targets: Tensor, projections: Tensor, steps: int = 16) -> Tensor:
@@ -54,7 +73,7 @@ def deletion_curve(network: nn.Module, images: Tensor, targets: Tensor, projecti
     torch.Size([5, 5])
 
     Args:
-        network: from images to logits.
+        network: from images to logits, or to the probabilities of a last softmax.
         images: (N, C, H, W), as the network takes them.
         targets: the true classes, (N,) of int64.
         projections: R, (N, C, H, W).
@@ -77,11 +96,11 @@ def _exchange(network: nn.Module, old: Tensor, new: Tensor, targets: Tensor, pro
     numbers = torch.arange(order.shape[1], device=order.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(1, order, numbers).view(len(old), 1, *old.shape[2:])
     variants = (torch.where(rank < round(step * order.shape[1] / steps), new, old) for step in range(steps + 1))
-    evaluating = eval_copy(network)
+    evaluating, last = eval_copy(unwrapped(network)), last_layer(network)
     curve: list[Tensor] = []  # (N,) each
     with torch.no_grad(), torch.autocast(old.device.type, enabled=False):
         while images := list(itertools.islice(variants, max(1, BATCH_SIZE // len(old)))):
-            probabilities = evaluating(torch.cat(images)).float().softmax(1)
+            probabilities = class_probabilities(last, evaluating(torch.cat(images)))
             curve += probabilities.gather(1, targets.repeat(len(images))[:, None]).view(len(images), -1)
     return torch.stack(curve, 1)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from viz_callbacks.engine.feature_maps import layers_up_to
-from viz_callbacks.engine.forward import record_layers
+from viz_callbacks.engine.feature_maps import maps_layer, trace_up_to
+from viz_callbacks.engine.forward import record
+from viz_callbacks.engine.graph import trace_network
 from viz_callbacks.engine.receptive_field import receptive_field
 from viz_callbacks.methods.unit_projection import MEMORY_LIMIT, Units, project_units
 
@@ -103,13 +104,13 @@ def project_top_activations(
     filled = chosen["images"] >= 0
     images, rows, columns = (chosen[name][filled] for name in ("images", "rows", "columns"))
     own_maps = torch.tensor(maps)[:, None].expand_as(filled)[filled]
-    below = layers_up_to(network, layer)
+    end = maps_layer(trace_network(network).nodes, layer)
     made: list[Tensor] = []  # patches and projections, one by one as in ``images``
     needed = sorted(set(images.tolist()))
     for start in range(0, len(needed), batch_size):
         numbers = needed[start : start + batch_size]
         inputs = load(numbers)
-        traces = record_layers(below, inputs)
+        traces = trace_up_to(record(network, inputs, until=end), layer)
         field = receptive_field(traces)
         made = made or [inputs.new_empty(len(images), inputs.shape[1], *field.size) for _ in range(2)]
         patches, projections = made

@@ -3,22 +3,39 @@
 The projection of a single activation is 0 outside of its receptive field, so it's enough to walk back a window that grows by
 the same rule as the field: the same picture as ``deconvolution`` with ``strongest_activation``, and much less work. Places of a
 window that lie outside of a layer's maps don't exist; they are kept at 0. The plain way, whole maps, stands below; it is used
-for pools that share values out.
+for networks with branches, and for layers that look at more than the value and their weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.engine.backward import backproject, rule_for, zero_padded
+from viz_callbacks.engine.backward import (
+    as_activation,
+    backproject,
+    batch_norm_scale,
+    conv_transpose,
+    identity,
+    leaky_rectify,
+    max_unpool,
+    rectify,
+    rectify_if_never_negative,
+)
 from viz_callbacks.engine.convolution import is_subpixel_faster, padding_of, subpixel_transposed_convolution
 from viz_callbacks.engine.layer_trace import LayerTrace, slice_traces
-from viz_callbacks.engine.receptive_field import POINTWISE, ReceptiveField, Window, receptive_field, window_of
+from viz_callbacks.engine.receptive_field import ReceptiveField, receptive_field, window_of
+from viz_callbacks.engine.registry import rule_for
+from viz_callbacks.engine.windows import Window
 
 MEMORY_LIMIT = 1 << 30  # bytes
+
+PLACE_BY_PLACE = {rectify, rectify_if_never_negative, leaky_rectify, as_activation, batch_norm_scale, identity}
+"""Rules that do the same at each place, whatever came into the layer there."""
 
 Places = tuple[Tensor, Tensor]  # the first row and the first column of each window, (B,) of int64
 
@@ -88,26 +105,36 @@ def project_units(traces: Sequence[LayerTrace], units: Units, memory_limit: int 
         where in the image each lies; what lies outside of the image is 0.
 
     Raises:
-        ValueError: a layer has no windows of one size, or pads with something other than zeros.
+        ValueError: a layer has no windows of one size.
         UnknownLayerError: a layer has no backward rule.
     """
     field = receptive_field(traces)
-    size = _batch_size(traces, memory_limit)
-    windowed = all(isinstance(trace.layer, (nn.Conv2d, nn.MaxPool2d, *POINTWISE)) for trace in traces)
+    windowed = _is_list(traces) and all(rule_for(trace) in PLACE_BY_PLACE | {conv_transpose, max_unpool} for trace in traces)
+    size = max(1, memory_limit // (_window_bytes(traces) if windowed else _whole_bytes(traces)))
     project = _project_windows if windowed else _project_whole
     with torch.no_grad(), torch.autocast(traces[-1].output.device.type, enabled=False):
         parts = [project(traces, units[start : start + size], field) for start in range(0, len(units), size)]
     return torch.cat(parts) if parts else traces[0].input.new_zeros(0, traces[0].input.shape[1], *field.size)
 
 
-def _batch_size(traces: Sequence[LayerTrace], memory_limit: int) -> int:
-    """Return how many units fit, by the largest window and three tensors of its size."""
+def _is_list(traces: Sequence[LayerTrace]) -> bool:
+    """Return whether each layer takes the output of the one before it, and nothing else."""
+    return all(trace.sources == (before.name,) for before, trace in pairwise(traces))
+
+
+def _window_bytes(traces: Sequence[LayerTrace]) -> int:
+    """Return how much memory a unit takes, by the largest window and three tensors of its size."""
     largest, size = 1, [1, 1]
     for trace in reversed(traces):
         window = window_of(trace)
         size = [(size[axis] - 1) * window.stride[axis] + window.kernel[axis] for axis in range(2)]
         largest = max(largest, trace.input.shape[1] * size[0] * size[1])
-    return max(1, memory_limit // (3 * largest * traces[0].input.element_size()))
+    return 3 * largest * traces[0].input.element_size()
+
+
+def _whole_bytes(traces: Sequence[LayerTrace]) -> int:
+    """Return how much memory a unit takes whose image's traces are copied."""
+    return sum(each[0].numel() * each.element_size() for trace in traces for each in (*trace.inputs, trace.output))
 
 
 def _project_windows(traces: Sequence[LayerTrace], units: Units, field: ReceptiveField) -> Tensor:
@@ -123,13 +150,13 @@ def _project_windows(traces: Sequence[LayerTrace], units: Units, field: Receptiv
 
 def _window_back(trace: LayerTrace, value: Tensor, images: Tensor, places: Places) -> tuple[Tensor, Places]:
     """Walk windows (B, C, h, w) with their first row and column at ``places`` back through one layer."""
-    layer = trace.layer
-    if isinstance(layer, POINTWISE):
-        return rule_for(trace)(trace, value), places
+    layer, rule = trace.layer, rule_for(trace)
+    if rule in PLACE_BY_PLACE:
+        return cast(Tensor, rule(trace, value)), places
     window = window_of(trace)
     below = (places[0] * window.stride[0] - window.padding[0], places[1] * window.stride[1] - window.padding[1])
     if isinstance(layer, nn.Conv2d):
-        back = _transposed(zero_padded(trace), value)
+        back = _transposed(layer, value)
         padded = any(before or after for before, after in padding_of(layer))
         return _only_inside(back, below, trace.input.shape[2:]) if padded else back, below
     return _unpool_windows(trace, value, window, images, places), below
@@ -187,15 +214,10 @@ def _places_in_windows(trace: LayerTrace, window: Window, row_length: int) -> Te
 
 
 def _project_whole(traces: Sequence[LayerTrace], units: Units, field: ReceptiveField) -> Tensor:
-    """Project whole maps with one activation each, and cut the field out."""
-    wholes = zip(_whole_projections(traces, units), units.rows.tolist(), units.columns.tolist(), strict=True)
+    """Project whole maps with one activation each, and cut the fields out."""
+    own = slice_traces(traces, units.images)
+    places = (torch.arange(len(units), device=units.images.device), units.maps, units.rows, units.columns)
+    start = torch.zeros_like(own[-1].output)
+    start[places] = own[-1].output[places]
+    wholes = zip(backproject(own, start), units.rows.tolist(), units.columns.tolist(), strict=True)
     return torch.stack([field.crop(whole, row, column) for whole, row, column in wholes])
-
-
-def _whole_projections(traces: Sequence[LayerTrace], units: Units) -> Iterator[Tensor]:
-    for index in range(len(units)):
-        image, k, row, column = (int(each[index]) for each in (units.images, units.maps, units.rows, units.columns))
-        own = slice_traces(traces, slice(image, image + 1))
-        start = torch.zeros_like(own[-1].output)
-        start[0, k, row, column] = own[-1].output[0, k, row, column]
-        yield backproject(own, start)[0]

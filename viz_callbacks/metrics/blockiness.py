@@ -12,9 +12,11 @@ class Blockiness(PerImageMetric):
     Definition: the channels' mean, times a Hann window, has the power spectrum P. Summed over the other axis it is one row of
     values for each axis; at each frequency k / period, k = 1 ... period / 2, the row is divided by the median of its
     neighbours, 2 to ``reach`` bins away on both sides. The value is the geometric mean of these quotients over k and both
-    axes. Range 0 to infinity, lower is better; about 1 for photographs, which prefer no grid. NaN for a projection that is 0
-    everywhere. Source: the blockiness of Wang, Bovik and Evans (ICIP 2000) with the stride for JPEG's 8; the cause is that of
-    Odena et al. 2016 (Deconvolution and Checkerboard Artifacts, distill.pub).
+    axes. Nothing in a row counts as less than a millionth of the row's mean, so that the value of a picture that is all grid
+    stays bounded. Range 0 to the side times 1e6, both excluded; lower is better; about 1 for photographs, which prefer no grid.
+    The mean over images is geometric too. NaN for a projection that is 0 everywhere. Source: the blockiness of Wang, Bovik and
+    Evans (ICIP 2000) with the stride for JPEG's 8; the cause is that of Odena et al. 2016 (Deconvolution and Checkerboard
+    Artifacts, distill.pub).
 
     Args:
         period: of the grid, in pixels.
@@ -31,6 +33,15 @@ class Blockiness(PerImageMetric):
     def update(self, projections: Tensor) -> None:
         """Measure ``projections`` (N, C, H, W). Raises ValueError as ``blockiness`` does."""
         self.add(blockiness(projections, self.period, self.reach))
+
+    def compute(self) -> Tensor:
+        """Return the geometric mean over all images that have a value, NaN where none has."""
+        return self._known().log().mean().exp()
+
+    def standard_error(self) -> Tensor:
+        """Return the standard error of that mean, from that of the logarithms; NaN for fewer than two images."""
+        logs = self._known().log()
+        return self.compute() * logs.std() / len(logs) ** 0.5 if len(logs) > 1 else torch.tensor(torch.nan)
 
 
 def blockiness(projections: Tensor, period: int, reach: int = 6) -> Tensor:
@@ -49,6 +60,7 @@ def blockiness(projections: Tensor, period: int, reach: int = 6) -> Tensor:
     logs = []
     for axis, side in enumerate(sides):
         row = power.sum(2 - axis)  # (N, side): over the other axis
+        row = row.maximum(1e-6 * row.mean(1, keepdim=True))
         for k in range(1, period // 2 + 1):
             peak = k * side // period
             neighbours = row[:, (peak + away) % side]

@@ -45,9 +45,10 @@ class MaskArea(PerImageMetric):
 class PointingGame(PerImageMetric):
     """How often a projection's strongest pixel lies on the object.
 
-    Definition: 1 where the pixel of the largest e lies on the mask or at most ``tolerance`` pixels from it, else 0. Range 0 to
-    1, higher is better; chance is ``MaskArea`` where the tolerance is 0. NaN as for ``EnergyPointingGame``. Source: Zhang et
-    al. 2016 (arXiv 1608.00507), who allow 15 pixels.
+    Definition: 1 where the pixel of the largest e lies on the mask or at most ``tolerance`` pixels from it, else 0; of several
+    equally strong pixels the share that does, so that a flat picture is at chance. Range 0 to 1, higher is better; chance is
+    ``MaskArea`` where the tolerance is 0. NaN as for ``EnergyPointingGame``, and where e isn't finite everywhere. Source: Zhang
+    et al. 2016 (arXiv 1608.00507), who allow 15 pixels.
 
     Args:
         tolerance: in pixels.
@@ -62,8 +63,10 @@ class PointingGame(PerImageMetric):
     def update(self, projections: Tensor, masks: Tensor) -> None:
         """Measure a batch as ``EnergyPointingGame`` does."""
         energy = _energy(projections)
-        hits = dilate(masks, self.tolerance).flatten(1).gather(1, energy.flatten(1).argmax(1, keepdim=True))[:, 0].double()
-        self.add(hits.masked_fill((energy.sum((1, 2)) == 0) | _is_empty(masks), torch.nan))
+        strongest = (energy == energy.amax((1, 2), keepdim=True)).double()
+        hits = (strongest * dilate(masks, self.tolerance)).sum((1, 2)) / strongest.sum((1, 2))
+        nowhere = (energy.sum((1, 2)) == 0) | ~energy.isfinite().all(2).all(1)
+        self.add(hits.masked_fill(nowhere | _is_empty(masks), torch.nan))
 
 
 def dilate(masks: Tensor, distance: int) -> Tensor:

@@ -53,7 +53,7 @@ class ProjectionMetrics:
     Args:
         network: its layers name the metrics; the controls ask it about changed images.
         periods: grids to look for, in pixels.
-        compared_classes: DeNet is compared between so many classes: the true one and others.
+        compared_classes: DeNet is compared between so many classes, or all where there are fewer: the true one and others.
         curve_steps: steps of the deletion and insertion curves.
         randomised_layers: the layers (with weights) down to which to randomise; None for each in turn.
         denet_variants: other variants of DeNet by name, which are measured and compared between classes too.
@@ -141,8 +141,8 @@ class ProjectionMetrics:
         return {name: metric.per_image() for name, metric in self._all()}
 
     def compute(self) -> dict[str, float]:
-        """Return the means of ``per_image`` by name, NaN where no image has a value."""
-        return {name: float(values.nanmean()) for name, values in self.per_image().items()}
+        """Return each metric's mean over the images by name, NaN where no image has a value."""
+        return {name: float(metric.compute()) for name, metric in self._all()}
 
     def _update_randomised(self, images: Tensor, targets: Tensor, projections: Mapping[str, Tensor]) -> None:
         last, reached_last = self.layers[-1], False
@@ -161,7 +161,8 @@ class ProjectionMetrics:
 
     def _of_classes(self, variant: DeNet, traces: Sequence[LayerTrace], targets: Tensor, of_targets: Tensor) -> Tensor:
         """Return DeNet for the true class of each image and for others, evenly spaced after it: (N, K, C, H, W)."""
-        count, compared = traces[-1].output.shape[1], self.compared_classes
+        count = traces[-1].output.shape[1]
+        compared = min(self.compared_classes, count)
         others = [(targets + number * count // compared) % count for number in range(1, compared)]
         return torch.stack([of_targets, *(variant(traces, classes) for classes in others)], 1)
 

@@ -22,15 +22,15 @@ def every_kind_of_state() -> nn.Sequential:
     return nn.Sequential(features, classifier)
 
 
-class Doubling(nn.Module):
-    """Without a backward rule and without parts."""
+class Squaring(nn.Module):
+    """Without a backward rule and without parts, and not to be followed."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return 2 * x
+        return x * x if x.numel() > 0 else x
 
 
 class Residual(nn.Module):
-    """No list of layers, with a dropout inside that must not drop."""
+    """A shortcut, with a dropout inside that must not drop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,6 +62,9 @@ class Does(nn.Module):
     block: nn.Module
     groups: nn.ModuleList
     missing: nn.Module
+    twice: bool
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, run: Callable[["Does", Tensor], object], **parts: nn.Module) -> None:
         super().__init__()

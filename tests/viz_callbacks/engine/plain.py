@@ -8,11 +8,13 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 Array = NDArray[np.float64]
 Pixel = tuple[int, int]
+Place = tuple[int, ...]
 Windows = list[list[int]]  # for each row (or column) of the output the rows of the input under it; some may lie outside
 Rule = Callable[[nn.Module, Array, Array, Array], Array]
 
@@ -167,18 +169,20 @@ def adaptive_avg_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array
 
 @rule(nn.LPPool2d)
 def lp_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    assert isinstance(layer, nn.LPPool2d)
     back = np.zeros(x.shape)
     for (n, c, row, column), pixels in under_windows(layer, x.shape):
         for pixel in pixels:
             if y[n, c, row, column] != 0:
-                back[(n, c, *pixel)] += v[n, c, row, column] * x[(n, c, *pixel)] / y[n, c, row, column]
+                enlarged = pair(layer.kernel_size)[0] * pair(layer.kernel_size)[1] / len(pixels)  # where the window is cut
+                back[(n, c, *pixel)] += enlarged * v[n, c, row, column] * x[(n, c, *pixel)] / y[n, c, row, column]
     return back
 
 
 # --- Place by place -----------------------------------------------------------------------------------------------------------
 
 
-@rule(nn.ReLU)
+@rule(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)
 def rectify(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     back = np.zeros(x.shape)
     for place in np.ndindex(*v.shape):
@@ -186,18 +190,95 @@ def rectify(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     return back
 
 
-@rule(nn.LeakyReLU)
+@rule(nn.Hardtanh, nn.Threshold)
+def rectify_if_never_negative(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    with torch.no_grad():
+        never_negative = bool((layer(torch.linspace(-50, 50, 2001)) >= 0).all())
+    return rectify(layer, x, y, v) if never_negative else v.copy()
+
+
+@rule(nn.LeakyReLU, nn.PReLU, nn.RReLU)
 def leaky_rectify(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
-    assert isinstance(layer, nn.LeakyReLU)
     back = np.zeros(x.shape)
     for place in np.ndindex(*v.shape):
-        back[place] = v[place] if v[place] > 0 else layer.negative_slope * v[place]
+        if isinstance(layer, nn.PReLU):
+            slope = layer.weight.tolist()[place[1] if len(layer.weight) > 1 else 0]
+        elif isinstance(layer, nn.RReLU):
+            slope = (layer.lower + layer.upper) / 2
+        else:
+            assert isinstance(layer, nn.LeakyReLU)
+            slope = layer.negative_slope
+        back[place] = v[place] if v[place] > 0 else slope * v[place]
     return back
 
 
-@rule(nn.Tanh, nn.Sigmoid, nn.LocalResponseNorm, nn.BatchNorm2d, nn.SyncBatchNorm, nn.Dropout, nn.Dropout2d, nn.Identity)
+@rule(nn.GLU)
+def gated_half(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    back = np.zeros(x.shape)
+    half = x.shape[1] // 2
+    for n, c, row, column in np.ndindex(*v.shape):
+        back[n, c, row, column] = v[n, c, row, column] / (1 + math.exp(-x[n, half + c, row, column]))
+    return back
+
+
+AS_IT_IS: tuple[type[nn.Module], ...] = (
+    nn.Tanh, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Softsign, nn.ELU, nn.CELU, nn.SELU, nn.Sigmoid, nn.Hardsigmoid,
+    nn.LogSigmoid, nn.Softplus, nn.LocalResponseNorm, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
+    nn.FeatureAlphaDropout, nn.Identity,
+)  # fmt: skip
+
+
+@rule(*AS_IT_IS, nn.Softmax, nn.LogSoftmax)
 def identity(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     return v.copy()
+
+
+def scaled(
+    v: Array, variance: Callable[[tuple[int, ...]], float], eps: float, weight: Callable[[tuple[int, ...]], float]
+) -> Array:
+    back = np.zeros(v.shape)
+    for place in np.ndindex(*v.shape):
+        back[place] = v[place] * weight(place) / math.sqrt(variance(place) + eps)
+    return back
+
+
+@rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+def batch_norm_scale(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm)
+    running = layer.running_var
+    assert running is not None
+    weights = np.ones(x.shape[1]) if layer.weight is None else layer.weight.detach().numpy()
+    return scaled(v, lambda place: float(running[place[1]]), layer.eps, lambda place: float(weights[place[1]]))
+
+
+@rule(nn.GroupNorm)
+def group_norm_scale(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    assert isinstance(layer, nn.GroupNorm)
+    size, weights = x.shape[1] // layer.num_groups, layer.weight.detach().numpy()
+
+    def variance(place: tuple[int, ...]) -> float:
+        first = place[1] // size * size
+        return float(x[place[0], first : first + size].var())
+
+    return scaled(v, variance, layer.eps, lambda place: float(weights[place[1]]))
+
+
+@rule(nn.InstanceNorm2d)
+def instance_norm_scale(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    assert isinstance(layer, nn.InstanceNorm2d)
+    running, weight = layer.running_var, layer.weight
+
+    def variance(place: tuple[int, ...]) -> float:
+        return float(x[place[:2]].var() if running is None else running[place[1]])
+
+    return scaled(v, variance, layer.eps, lambda place: 1.0 if weight is None else float(weight[place[1]]))
+
+
+@rule(nn.LayerNorm)
+def layer_norm_scale(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    assert isinstance(layer, nn.LayerNorm)
+    first, weights = x.ndim - len(layer.normalized_shape), layer.weight.detach().numpy()
+    return scaled(v, lambda place: float(x[place[:first]].var()), layer.eps, lambda place: float(weights[place[first:]]))
 
 
 def response_norm(layer: nn.Module, x: Array) -> Array:
@@ -210,6 +291,25 @@ def response_norm(layer: nn.Module, x: Array) -> Array:
     return y
 
 
+# --- Other linear maps --------------------------------------------------------------------------------------------------------
+
+
+@rule(
+    nn.ConvTranspose2d, nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, nn.PixelShuffle, nn.PixelUnshuffle,
+    nn.ChannelShuffle, nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d, nn.Unflatten,
+)  # fmt: skip
+def transposed(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
+    """Each input place gets <v, what the layer makes of a 1 there>."""
+    back = np.zeros(x.shape)
+    with torch.no_grad():
+        constant = layer(torch.zeros(x.shape, dtype=torch.float64))
+        for place in np.ndindex(*x.shape):
+            one = torch.zeros(x.shape, dtype=torch.float64)
+            one[place] = 1
+            back[place] = float(((layer(one) - constant).numpy() * v).sum())
+    return back
+
+
 # --- Dense --------------------------------------------------------------------------------------------------------------------
 
 
@@ -217,8 +317,8 @@ def response_norm(layer: nn.Module, x: Array) -> Array:
 def unflatten(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     back = np.zeros(x.shape)
     for n in range(len(x)):
-        for index, place in enumerate(np.ndindex(*x.shape[1:])):
-            back[(n, *place)] = v[n, index]
+        for place, value in zip(np.ndindex(*x.shape[1:]), v[n].flat, strict=True):
+            back[(n, *place)] = value
     return back
 
 

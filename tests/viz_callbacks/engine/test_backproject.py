@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.viz_callbacks.engine.networks import Doubling, OwnOrder, Residual, every_kind_of_state
-from viz_callbacks.engine.backward import BACKWARD_RULES, BackwardRule, UnknownLayerError, backproject, rectify, rule_for
+from tests.viz_callbacks.engine.networks import OwnOrder, Residual, Squaring, every_kind_of_state
+from viz_callbacks.engine.backward import BACKWARD_RULES, BackwardFunction, UnknownLayerError, backproject, rectify, rule_for
 from viz_callbacks.engine.forward import named_layers, record
 from viz_callbacks.engine.layer_trace import LayerTrace, slice_traces
 
@@ -92,14 +92,8 @@ def test_with_masks_in_place_of_rectification_the_walk_is_the_gradient(network: 
         assert isinstance(trace.layer, nn.Linear)
         return value @ trace.layer.weight
 
-    def scale(trace: LayerTrace, value: Tensor) -> Tensor:
-        norm = trace.layer
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert norm.running_var is not None
-        return value * (norm.weight / (norm.running_var + norm.eps).sqrt())[:, None, None]
-
     network = nn.Sequential(*(layer for _, layer in named_layers(network) if not isinstance(layer, nn.LocalResponseNorm)))
-    own: dict[type[nn.Module], BackwardRule] = {nn.ReLU: mask, nn.Linear: transposed, nn.BatchNorm2d: scale}
+    own: dict[type[nn.Module], BackwardFunction] = {nn.ReLU: mask, nn.Linear: transposed}
     traces = record(network, images)
     value = torch.randn_like(traces[-1].output)
     pixels = images.clone().requires_grad_()
@@ -132,19 +126,27 @@ def test_a_layer_used_twice_is_walked_twice() -> None:
 # --- Rules of one's own, and errors -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", [Doubling(), Residual(), OwnOrder(nn.ReLU())])
-def test_an_unknown_layer_is_named_with_the_remedy(layer: nn.Module) -> None:
-    traces = record(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh(), layer)), torch.randn(1, 1, 4, 4))
-    kind = type(layer).__name__
-    with pytest.raises(UnknownLayerError, match=rf"'1.1', a {kind}.*BACKWARD_RULES\[{kind}\] = function\(trace, value\)"):
+def test_an_unknown_layer_is_named_with_the_remedy() -> None:
+    traces = record(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh(), Squaring())), torch.randn(1, 1, 4, 4))
+    with pytest.raises(UnknownLayerError, match=r"'1.1', a Squaring.*BACKWARD_RULES\[Squaring\] = function\(trace, value\)"):
         backproject(traces, traces[-1].output)
     with pytest.raises(UnknownLayerError):
         rule_for(traces[-1])
 
 
+@pytest.mark.parametrize("layer", [Residual(), OwnOrder(nn.Identity(), nn.Dropout())])
+def test_a_shortcut_goes_back_both_ways(layer: nn.Module) -> None:
+    traces = record(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh(), layer)), torch.randn(1, 1, 4, 4))
+    value = torch.rand(1, 1, 4, 4)
+    assert torch.equal(backproject(traces, value), 2 ** sum("add" in trace.name for trace in traces) * value)
+
+
 def test_one_more_entry_teaches_one_more_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    traces = record(nn.Sequential(nn.Identity(), Doubling()), torch.randn(1, 1, 4, 4))
-    monkeypatch.setitem(BACKWARD_RULES, Doubling, lambda trace, value: 2 * value)
+    traces = record(nn.Sequential(nn.Identity(), Squaring()), torch.randn(1, 1, 4, 4))
+    monkeypatch.setitem(BACKWARD_RULES, Squaring, lambda trace, value: 2 * value)
+    with pytest.raises(UnknownLayerError):
+        backproject(traces, torch.ones(1, 1, 4, 4))
+    traces = record(nn.Sequential(nn.Identity(), Squaring()), torch.randn(1, 1, 4, 4))
     assert torch.equal(backproject(traces, torch.ones(1, 1, 4, 4)), torch.full((1, 1, 4, 4), 2.0))
 
 
@@ -153,7 +155,7 @@ def test_the_nearest_type_decides() -> None:
         pass
 
     (trace,) = record(nn.Sequential(FasterLocalResponseNorm(3)), torch.randn(1, 3, 2, 2))
-    own: dict[type[nn.Module], BackwardRule] = {FasterLocalResponseNorm: rectify}
+    own: dict[type[nn.Module], BackwardFunction] = {FasterLocalResponseNorm: rectify}
     assert rule_for(trace, BACKWARD_RULES | own) is rectify
     assert rule_for(trace) is BACKWARD_RULES[nn.LocalResponseNorm]
 

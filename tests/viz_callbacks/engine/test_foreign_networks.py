@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from captum.attr import NeuronDeconvolution
 from lightning import LightningModule
@@ -126,33 +127,20 @@ def test_the_strongest_images_are_found_while_it_evaluates() -> None:
     assert picture.images == found["images"][0].tolist()
 
 
-def test_of_a_residual_network_the_stem_is_layers_and_each_block_is_one() -> None:
-    network, images = torchvision.models.resnet18(weights=None, num_classes=3), torch.randn(1, 3, 40, 40)
-    traces = record(network, images)
-    names = [f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2)]
-    assert [trace.name for trace in traces] == ["conv1", "bn1", "relu", "maxpool", *names, "avgpool", "flatten", "fc"]
-    assert torch.equal(traces[-1].output, network.eval()(images))
-    assert deconvolution(traces, "conv1").abs().max() > 0
-    with pytest.raises(UnknownLayerError, match=r"'layer4.1', a BasicBlock.*its input goes into operator.add too"):
-        denet(traces, torch.tensor([1]))
-
-
 def test_a_layer_of_torchs_is_registered_in_five_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of docs/own-networks.md."""
-    monkeypatch.setitem(BACKWARD_RULES, nn.ZeroPad2d, identity)  # and gone after the test
-    del BACKWARD_RULES[nn.ZeroPad2d]
+    monkeypatch.setitem(BACKWARD_RULES, nn.Fold, identity)  # and gone after the test
+    del BACKWARD_RULES[nn.Fold]
 
-    def crop(trace: LayerTrace, value: Tensor) -> Tensor:
-        assert isinstance(trace.layer, nn.ZeroPad2d)
-        left, _, top, _ = trace.layer.padding
-        height, width = trace.input.shape[2:]
-        return value[:, :, top : top + height, left : left + width]
+    def unfold(trace: LayerTrace, value: Tensor) -> Tensor:
+        assert isinstance(trace.layer, nn.Fold)
+        return F.unfold(value, trace.layer.kernel_size)
 
-    network = nn.Sequential(nn.ZeroPad2d((1, 2, 3, 4)), nn.Conv2d(3, 2, 3))
-    images = torch.randn(2, 3, 6, 5, requires_grad=True)
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Flatten(2), nn.Fold((6, 5), 2))
+    images = torch.randn(2, 3, 5, 4, requires_grad=True)
     traces = record(network, images)
     value = torch.randn_like(traces[-1].output)
-    with pytest.raises(UnknownLayerError, match=r"'0', a ZeroPad2d. Add one: BACKWARD_RULES\[ZeroPad2d\]"):
+    with pytest.raises(UnknownLayerError, match=r"'2', a Fold. Add one: BACKWARD_RULES\[Fold\]"):
         backproject(traces, value)
-    assert backward_rule(nn.ZeroPad2d)(crop) is crop
+    backward_rule(nn.Fold)(unfold)
     torch.testing.assert_close(backproject(traces, value), torch.autograd.grad(network(images), images, value)[0])

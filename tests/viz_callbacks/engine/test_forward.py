@@ -11,7 +11,8 @@ from torch.nn.utils import prune
 
 from tests.viz_callbacks.engine.networks import Residual, every_kind_of_state
 from viz_callbacks.engine.backward import backproject
-from viz_callbacks.engine.forward import eval_copy, named_layers, record, record_layers
+from viz_callbacks.engine.copies import eval_copy
+from viz_callbacks.engine.forward import named_layers, record
 
 
 @pytest.fixture
@@ -37,10 +38,13 @@ def test_record_equals_the_network_itself_when_evaluating(network: nn.Sequential
     assert torch.equal(traces[-1].output, network.eval()(images))
 
 
-def test_layers_by_name_are_recorded_as_the_network_they_come_from(network: nn.Sequential, images: Tensor) -> None:
-    whole, part = record(network, images), record_layers(list(named_layers(network))[:4], images)
+def test_a_part_is_recorded_as_in_the_whole(network: nn.Sequential, images: Tensor) -> None:
+    whole = record(network, images)
+    part = record(network, images, until=whole[3].name)
     assert [trace.name for trace in part] == [trace.name for trace in whole[:4]]
     assert torch.equal(part[-1].output, whole[3].output)
+    with pytest.raises(ValueError, match=r"There is no layer 'conv9'; the network has 0.0, 0.1"):
+        record(network, images, until="conv9")
 
 
 def test_a_network_in_training_is_left_exactly_as_it_was(network: nn.Sequential, images: Tensor) -> None:
@@ -80,13 +84,14 @@ def test_names_are_dotted_and_a_layer_used_twice_comes_twice() -> None:
 
 def test_parts_within_an_own_layer_evaluate_too() -> None:
     block, x = Residual().train(), torch.randn(1, 1, 4, 4)
-    (trace,) = record(nn.Sequential(block), x)
-    assert torch.equal(trace.output, 2 * x)
+    traces = record(nn.Sequential(block), x)
+    assert [trace.name for trace in traces] == ["0.dropout", "add"]
+    assert torch.equal(traces[-1].output, 2 * x)
     assert block.dropout.training
 
 
 @pytest.mark.parametrize("network", [nn.ReLU(), nn.ModuleList([nn.ReLU()])])
-def test_a_network_that_is_no_list_of_layers_is_refused_with_the_remedy(network: nn.Module) -> None:
+def test_a_network_that_is_a_layer_is_refused_with_the_remedy(network: nn.Module) -> None:
     with pytest.raises(TypeError, match=rf"not a {type(network).__name__}: wrap it, or its parts, in nn.Sequential"):
         record(network, torch.randn(1, 1, 4, 4))
 
@@ -163,7 +168,7 @@ def test_hooks_of_others_run_as_ever_and_see_one_tensor() -> None:
     for layer in network:
         layer.register_forward_hook(spy.look)
     record(network, torch.randn(1, 1, 6, 6))
-    assert spy.seen == [(1, 1, 4, 4), (1, 1, 2, 2)], "not those of a pool, which gives two"
+    assert spy.seen == [(1, 1, 4, 4), (1, 1, 2, 2), (1, 1, 2, 2)]
 
 
 def test_what_a_layer_keeps_for_itself_is_not_copied() -> None:

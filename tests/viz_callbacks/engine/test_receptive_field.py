@@ -11,6 +11,7 @@ from configs import ModelSettings
 from lightning_modules.networks.registry import build_network
 from viz_callbacks.engine.feature_maps import trace_up_to
 from viz_callbacks.engine.forward import record
+from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.receptive_field import ReceptiveField, receptive_field
 
 
@@ -62,6 +63,26 @@ def test_what_a_unit_sees_is_cut_from_the_image_with_nothing_around_it(row: int,
         field.crop(image, row, column),
         F.pad(image, (around,) * 4)[:, top + around : bottom + around, left + around : right + around],
     )
+
+
+def test_a_unit_sees_what_it_sees_through_any_branch() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.near, self.far = nn.Conv2d(1, 2, 3, 2, padding=1), nn.Conv2d(1, 2, 5, 2, padding=(4, 0), dilation=(2, 1))
+            self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Sigmoid())
+
+        def forward(self, x: torch.Tensor) -> object:
+            far = self.far(x)
+            return torch.cat([self.near(x)[:, :, : far.shape[2], : far.shape[3]], far], 1)
+
+    network, images = Branches().double(), torch.randn(1, 1, 24, 24, dtype=torch.float64, requires_grad=True)
+    traces = [trace for trace in record(network, images) if trace.name != "getitem"]
+    traces[-1] = LayerTrace("cat", traces[-1].layer, traces[-1].inputs, ("near", "far"), traces[-1].output)
+    field = receptive_field(traces)
+    (gradient,) = torch.autograd.grad(network(images)[0, :, 5, 4].sum(), images)
+    rows, columns = gradient[0, 0].nonzero(as_tuple=True)
+    assert (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1) == field.box(5, 4)
 
 
 def test_layers_without_windows_of_one_size_are_named() -> None:

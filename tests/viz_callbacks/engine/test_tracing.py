@@ -1,6 +1,7 @@
 """Networks that are not nn.Sequential: the same walk as for the same layers in a row, or an error that names the remedy."""
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from tests.viz_callbacks.engine.networks import Does, Stem
 from viz_callbacks.engine.backward import BACKWARD_RULES, UnknownLayerError, backproject
 from viz_callbacks.engine.forward import named_layers, record
-from viz_callbacks.engine.tracing import UntraceableError, trace_layers
+from viz_callbacks.engine.graph import trace_network
+from viz_callbacks.engine.tracing import UntraceableError
 from viz_callbacks.methods.deconvolution import deconvolution
 
 # --- The same walk ------------------------------------------------------------------------------------------------------------
@@ -63,28 +65,27 @@ def test_however_the_layers_are_wrapped_the_walk_is_that_of_an_nn_sequential(lay
     assert torch.equal(backproject(traces, value), backproject(expected, value))
 
 
-FLATTENED: list[Callable[[Tensor], Tensor]] = [
+RESHAPED: list[Callable[[Tensor], Tensor]] = [
     lambda x: torch.flatten(x, 1),
     lambda x: torch.flatten(x, start_dim=1, end_dim=-1),
     lambda x: x.flatten(1),
+    lambda x: x.flatten(2),
+    lambda x: torch.flatten(x),
     lambda x: x.view(x.size(0), -1),
     lambda x: x.view(x.size()[0], 12),
     lambda x: x.view(-1, 12),
+    lambda x: x.view(x.shape[1:][0], -1),
     lambda x: x.reshape(x.shape[0], -1),
-    lambda x: torch.reshape(x, (x.shape[0], -1)),
+    lambda x: torch.reshape(x, (x.shape[0], x.numel() // x.shape[0])),
 ]
 
 
-@pytest.mark.parametrize("flattened", FLATTENED)
-def test_flattening_by_a_function_becomes_a_layer(flattened: Callable[[Tensor], Tensor]) -> None:
-    def run(self: Does, x: Tensor) -> object:
-        return self.dense(flattened(self.pool(x)))
-
-    network, x = Does(run, pool=nn.AvgPool2d(2), dense=nn.Linear(12, 2)), torch.randn(5, 3, 4, 4)
+@pytest.mark.parametrize("reshaped", RESHAPED)
+def test_a_change_of_shape_goes_back_to_the_shape_it_came_from(reshaped: Callable[[Tensor], Tensor]) -> None:
+    network, x = Does(lambda self, x: reshaped(self.pool(x)), pool=nn.AvgPool2d(2)), torch.randn(5, 3, 4, 4)
     traces = record(network, x)
-    assert [trace.name for trace in traces] == ["pool", "flatten", "dense"]
-    assert isinstance(traces[1].layer, nn.Flatten)
-    assert torch.equal(traces[1].output, flattened(traces[0].output))
+    assert torch.equal(traces[-1].output, reshaped(traces[0].output))
+    assert torch.equal(backproject(traces[1:], reshaped(traces[0].output)), traces[0].output)
 
 
 def test_the_batch_size_may_be_that_of_any_value() -> None:
@@ -93,30 +94,16 @@ def test_the_batch_size_may_be_that_of_any_value() -> None:
         torch._assert(channels * 1 == 3, "three channels")
         return self.pool(x).view(images, -1)
 
-    assert [name for name, _ in trace_layers(Does(run, pool=nn.AvgPool2d(2)))] == ["pool", "flatten"]
-
-
-@pytest.mark.parametrize(
-    "reshaped",
-    [
-        torch.flatten,
-        lambda x: torch.flatten(x, end_dim=1),
-        lambda x: x.flatten(1, 2),
-        lambda x: x.flatten(2),
-        lambda x: x.view(-1),
-        lambda x: x.view(x.size(1), -1),
-        lambda x: x.view(x.shape[1:][0], -1),
-        lambda x: x.view(x.size(0), 3, -1),
-    ],
-)
-def test_another_shape_is_refused(reshaped: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(UntraceableError, match=r"flatten|view.* on its input: make it a layer, nn.Flatten\(\)"):
-        trace_layers(Does(lambda self, x: reshaped(x)))
+    network, x = Does(run, pool=nn.AvgPool2d(2)), torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    traces = record(network, x)
+    assert [trace.name for trace in traces] == ["pool", "view"]
+    value = torch.randn(2, 12, dtype=torch.float64)
+    torch.testing.assert_close(backproject(traces, value), torch.autograd.grad(nn.AvgPool2d(2)(x).flatten(1), x, value)[0])
 
 
 def test_a_part_used_twice_comes_twice_under_names_of_its_own() -> None:
     traces = record(Stem(), torch.randn(1, 3, 43, 43))
-    names = ["conv1", "relu", "pool", "conv2", "relu_1", "pool_1", "flatten", "dropout", "fc1", "relu_2", "fc2"]
+    names = ["conv1", "relu", "pool", "conv2", "relu_1", "pool_1", "view", "dropout", "fc1", "relu_2", "fc2"]
     assert [trace.name for trace in traces] == names
 
     def run(self: Does, x: Tensor) -> object:
@@ -136,7 +123,7 @@ def test_the_forward_is_that_of_evaluation_whatever_the_mode() -> None:
 
     network = Does(run, relu=nn.ReLU()).train()
     random_state = torch.get_rng_state()
-    assert trace_layers(network) == [("relu", network.relu)]
+    assert list(named_layers(network)) == [("relu", network.relu)]
     assert network.training
     assert torch.equal(torch.get_rng_state(), random_state)
 
@@ -152,7 +139,47 @@ class WithOptions(nn.Module):
 
 
 def test_further_arguments_keep_their_defaults() -> None:
-    assert [name for name, _ in trace_layers(WithOptions())] == ["tanh"]
+    assert [name for name, _ in named_layers(WithOptions())] == ["tanh"]
+
+
+def test_what_wraps_a_network_is_taken_off() -> None:
+    network, x = Stem(), torch.randn(1, 3, 43, 43)
+    expected = [trace.name for trace in record(network, x)]
+    wrappers: list[nn.Module] = [nn.DataParallel(network), torch.compile(network, backend="eager")]  # type: ignore[list-item]  # it is a module
+    for wrapped in wrappers:
+        traces = record(wrapped, x)
+        assert [trace.name for trace in traces] == expected
+        assert traces[-1].output.equal(record(network, x)[-1].output)
+
+
+# --- Once, and for one thread -------------------------------------------------------------------------------------------------
+
+
+def test_a_network_is_followed_once_until_it_changes() -> None:
+    network = Does(lambda self, x: self.relu(x) if self.twice else self.relu(self.relu(x)), relu=nn.ReLU())
+    network.twice = False
+    graph = trace_network(network)
+    assert trace_network(network) is graph
+    network.twice = True
+    assert len(trace_network(network).nodes) == len(graph.nodes) - 1
+    network.relu = nn.ReLU()
+    assert trace_network(network).nodes[0].layer is network.relu
+
+
+def test_other_threads_run_as_ever_while_a_network_is_followed() -> None:
+    other, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.randn(1, 3, 8, 8)
+    expected, seen = other(x), list[object]()
+
+    def run(self: Does, value: Tensor) -> object:
+        thread = threading.Thread(target=lambda: seen.append(other(x)))
+        thread.start()
+        thread.join()
+        return self.relu(value)
+
+    trace_network(Does(run, relu=nn.ReLU()))
+    (found,) = seen
+    assert isinstance(found, Tensor)
+    assert torch.equal(found, expected)
 
 
 # --- A layer of one's own -----------------------------------------------------------------------------------------------------
@@ -183,91 +210,101 @@ def test_a_registered_type_stays_one_layer(monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.equal(backproject(traces, torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 4, 4))
 
 
+def test_a_registered_type_may_take_several_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Difference(nn.Module):
+        def forward(self, one: Tensor, other: Tensor) -> Tensor:
+            return one - other
+
+    monkeypatch.setitem(BACKWARD_RULES, Difference, lambda trace, value: (value, -value))
+    network = Does(lambda self, x: self.block(self.pool(x), other=x), block=Difference(), pool=nn.AvgPool2d(1))
+    traces = record(network, torch.randn(1, 2, 3, 3))
+    assert traces[-1].sources == ("pool", "")
+    assert not backproject(traces, torch.randn(1, 2, 3, 3)).any()
+
+
 # --- Errors -------------------------------------------------------------------------------------------------------------------
-
-
-def added(self: Does, x: Tensor) -> object:
-    return x + self.conv(x)
-
-
-def joined(self: Does, x: Tensor) -> object:
-    x = self.conv(x)
-    return torch.cat([x, self.relu(x)], 1)
-
-
-def projected(self: Does, x: Tensor) -> object:
-    x = self.conv(x)
-    return self.conv(x) + self.pool(x)
 
 
 def depends(self: Does, x: Tensor) -> object:
     return self.conv(x) if x.sum() > 0 else x
 
 
-ERRORS: list[tuple[Callable[[Does, Tensor], object], str]] = [
-    (lambda self, x: F.relu(self.conv(x)), r"calls F.relu on the output of 'conv': make it a layer, nn.ReLU\(\)\.$"),
-    (lambda self, x: torch.relu(x), r"calls torch.relu on its input: make it a layer, nn.ReLU\(\)\.$"),
-    (lambda self, x: self.conv(x).relu(), r"calls .relu\(\) on the output of 'conv': make it a layer, nn.ReLU\(\)\.$"),
-    (lambda self, x: torch.ops.aten.relu.default(x), r"calls .*relu.default on its input: make it a layer, a module of its"),
-    (lambda self, x: F.relu_(x), r"calls torch.relu_ on its input: make it a layer, nn.ReLU\(\)\.$"),
-    (lambda self, x: F.leaky_relu(x), r"calls F.leaky_relu .*nn.LeakyReLU\(\)\.$"),
-    (lambda self, x: F.max_pool2d(x, 2), r"calls F.max_pool2d .*nn.MaxPool2d\(\.\.\.\)\.$"),
-    (lambda self, x: F.avg_pool2d(x, 2), r"calls F.avg_pool2d .*nn.AvgPool2d\(\.\.\.\)\.$"),
-    (lambda self, x: F.adaptive_avg_pool2d(x, 1), r"calls F.adaptive_avg_pool2d .*nn.AdaptiveAvgPool2d\(\.\.\.\)\.$"),
-    (lambda self, x: x.mean((2, 3)), r"calls .mean\(\) .*nn.AdaptiveAvgPool2d\(\.\.\.\)\.$"),
-    (lambda self, x: F.dropout(x, 0.5, self.training), r"calls F.dropout .*nn.Dropout\(\)\.$"),
-    (lambda self, x: F.log_softmax(x, 1), r"calls F.log_softmax .*nn.LogSoftmax\(\)\.$"),
-    (lambda self, x: 2 * self.conv(x), r"calls operator.mul on the output of 'conv': make it a layer, a module of its own"),
-    (lambda self, x: x * self.conv.weight, r"calls operator.mul on its input: make it a layer, a module of its own"),
-    (lambda self, x: self.relu(x)[:, :1], r"calls operator.getitem on the output of 'relu'"),
-    (lambda self, x: self.pool(x, (3, 3)), r"calls 'pool' on its input: make it a layer, a module of its own that takes one"),
-    (added, r"uses a value twice: its input goes into operator.add too.*look at those before the shortcut alone"),
-    (joined, r"uses a value twice: the output of 'conv' goes into torch.cat too.*look at those before the shortcut alone"),
-    (projected, r"uses a value twice: the output of 'conv' goes into 'pool' too.*look at those before the shortcut alone"),
-    (depends, r"can't be followed from layer to layer \(.*control flow\): build an nn.Sequential of its layers"),
-    (lambda self, x: (x, self.conv(x)), r"gives back something else than the output of its last layer: let it give back that"),
-    (lambda self, x: self.missing(x), r"can't be followed from layer to layer \(.*'missing'\): build an nn.Sequential"),
-    (lambda self, x: nn.ReLU()(x), r"can't be followed from layer to layer \(.*not installed as a submodule\): build an nn"),
-]  # fmt: skip
+WITHOUT_A_WAY_BACK: list[tuple[Callable[[Does, Tensor], object], str]] = [
+    (lambda self, x: torch.exp(self.conv(x)), r"'exp'. The forward calls torch.exp on the output of 'conv'"),
+    (lambda self, x: self.conv(x).abs(), r"'abs.*. The forward calls .abs\(\) on the output of 'conv'"),
+    (lambda self, x: x**2, r"'pow.*calls operator.pow on the images"),
+    (lambda self, x: self.conv(x) / self.relu(x), r"'truediv'.*on the output of 'conv' and the output of 'relu'"),
+    (lambda self, x: self.conv(x) * self.relu(x), r"'mul'. The forward calls operator.mul on the output of 'conv' and"),
+    (lambda self, x: x * x, r"'mul'. The forward calls operator.mul on the images"),
+    (lambda self, x: torch.matmul(x, self.conv(x)), r"'matmul'.*calls torch.matmul on the images and the output of"),
+    (lambda self, x: torch.ops.aten.relu.default(x), r"'relu.*calls .*relu.default on the images"),
+]
 
 
-def refused(run: Callable[[Does, Tensor], object]) -> Does:
+def parts(run: Callable[[Does, Tensor], object]) -> Does:
     return Does(run, conv=nn.Conv2d(3, 3, 1), relu=nn.ReLU(), pool=nn.AvgPool2d(1))
 
 
-@pytest.mark.parametrize(("run", "message"), ERRORS)
-def test_what_is_no_list_of_layers_is_named_with_the_remedy(run: Callable[[Does, Tensor], object], message: str) -> None:
-    with pytest.raises(TypeError, match=f"^The forward of a Does {message}"):
-        record(refused(run), torch.randn(1, 3, 4, 4))
-
-
-@pytest.mark.parametrize(("run", "message"), [ERRORS[0], *((run, m) for run, m in ERRORS if run in (added, joined, projected))])
-def test_a_part_that_is_no_list_of_layers_is_one_layer_that_cannot_be_walked_back(
+@pytest.mark.parametrize(("run", "message"), WITHOUT_A_WAY_BACK)
+def test_a_function_without_a_way_back_is_recorded_and_named_on_the_way(
     run: Callable[[Does, Tensor], object], message: str
 ) -> None:
-    block = refused(run).train()
+    network, images = parts(run), torch.rand(1, 3, 4, 4) + 1
+    traces = record(network, images)
+    assert torch.equal(traces[-1].output, network(images))
+    with pytest.raises(UnknownLayerError, match=rf"No backward rule is known for {message}.*Make it a module of its own"):
+        backproject(traces, traces[-1].output)
+
+
+UNTRACEABLE: list[tuple[Callable[[Does, Tensor], object], str]] = [
+    (depends, r"can't be followed from layer to layer \(.*control flow\): build an nn.Sequential of its layers"),
+    (lambda self, x: (x, self.conv(x)), r"gives back something else than the output of one of its layers: let it"),
+    (lambda self, x: {"out": self.conv(x)}, r"gives back something else than the output of one of its layers"),
+    (lambda self, x: self.missing(x), r"can't be followed from layer to layer \(.*'missing'\): build an nn.Sequential"),
+    (lambda self, x: nn.ReLU()(x), r"can't be followed from layer to layer \(.*not installed as a submodule\): build an nn"),
+]
+
+
+@pytest.mark.parametrize(("run", "message"), UNTRACEABLE)
+def test_what_can_not_be_followed_is_named_with_the_remedy(run: Callable[[Does, Tensor], object], message: str) -> None:
+    with pytest.raises(UntraceableError, match=f"^The forward of a Does {message}"):
+        record(parts(run), torch.randn(1, 3, 4, 4))
+
+
+def test_a_part_that_can_not_be_followed_is_one_layer_that_cannot_be_walked_back() -> None:
+    block = parts(depends).train()
     network, images = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.ReLU(), block)), torch.randn(1, 3, 4, 4)
     traces = record(network, images)
     assert [trace.name for trace in traces] == ["0", "1.0", "1.1"]
     assert torch.equal(traces[-1].output, network(images))
     assert deconvolution(traces, "0").shape == images.shape, "what comes before it can be looked at"
     with pytest.raises(
-        UnknownLayerError, match=rf"'1.1', a Does. Add one: BACKWARD_RULES\[Does\] = .*The forward of a Does {message}"
+        UnknownLayerError,
+        match=r"'1.1', a Does. Add one: BACKWARD_RULES\[Does\] = .*Its forward can't be followed \(.*control fl",
     ):
         backproject(traces, traces[-1].output)
-    with pytest.raises(
-        ValueError, match=rf"no convolution layer '1.1.conv'; the network has 0. The forward of a Does {message}"
-    ):
+    with pytest.raises(ValueError, match=r"no convolution layer '1.1.conv'; the network has 0. Its forward can't be followed"):
         deconvolution(traces, "1.1.conv")
 
 
-def test_a_layer_without_parts_is_not_told_to_become_one() -> None:
-    class Double(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return 2 * x
+def test_nothing_of_a_part_that_can_not_be_followed_is_left() -> None:
+    def run(self: Does, x: Tensor) -> object:
+        return self.block(self.relu(x) + x)
 
-    for layer in (Double(), nn.GELU()):
-        traces = record(nn.Sequential(layer), torch.randn(1, 1, 3, 4))
-        with pytest.raises(UnknownLayerError) as problem:
-            backproject(traces, traces[-1].output)
-        assert str(problem.value).endswith("into one at its input.")
+    block = parts(lambda self, x: depends(self, self.relu(self.conv(x)) * self.conv.weight))
+    assert [name for name, _ in named_layers(Does(run, relu=nn.ReLU(), block=block))] == ["relu", "add", "block"]
+
+
+def test_a_layer_that_takes_more_than_values_has_no_way_back() -> None:
+    unpool = nn.ConvTranspose2d(3, 3, 3, stride=2)
+    network, x = Does(lambda self, x: self.block(x, (10, 10)), block=unpool), torch.randn(1, 3, 4, 4)
+    traces = record(network, x)
+    assert torch.equal(traces[-1].output, unpool(x, [10, 10]))
+    with pytest.raises(UnknownLayerError, match=r"'block', a ConvTranspose2d.*called with more than values"):
+        backproject(traces, traces[-1].output)
+
+
+def test_a_layer_without_parts_is_not_told_to_become_one() -> None:
+    traces = record(nn.Sequential(nn.Softmin(1)), torch.randn(1, 1, 3, 4))
+    with pytest.raises(UnknownLayerError, match=r"'0', a Softmin.*into one at its input.$"):
+        backproject(traces, traces[-1].output)

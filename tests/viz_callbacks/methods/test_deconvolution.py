@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -139,12 +140,12 @@ def test_biases_take_no_part_on_the_way_back(network: nn.Sequential, images: Ten
     assert torch.equal(deconvolution(traces, "10"), before)
 
 
-def test_norms_have_no_part_on_the_way_back(network: nn.Sequential, images: Tensor) -> None:
+def test_response_norms_have_no_part_on_the_way_back(network: nn.Sequential, images: Tensor) -> None:
     layers = [layer for _, layer in named_layers(network)]
     halving = nn.LocalResponseNorm(5, alpha=0.0, beta=0.25, k=16.0)
     traces = record(nn.Sequential(*layers[:2], halving, *layers[2:]), images)
     torch.testing.assert_close(traces[2].output, traces[2].input / 2)
-    without_norm = [*traces[:2], *traces[3:6]]
+    without_norm = [*traces[:2], replace(traces[3], sources=(traces[1].name,)), *traces[4:6]]
     assert torch.equal(deconvolution(traces, "4"), backproject(without_norm, feature_maps(traces, "4")))
 
 
@@ -163,6 +164,8 @@ def test_norms_have_no_part_on_the_way_back(network: nn.Sequential, images: Tens
         ([nn.Conv2d(4, 4, 1), nn.ReLU()], False),
         ([], False),
         ([nn.BatchNorm2d(4)], False),
+        ([nn.GroupNorm(2, 4), nn.SiLU()], True),
+        ([nn.ReLU6()], True),
     ],
 )
 def test_feature_maps_are_those_after_the_activation(between: list[nn.Module], after_activation: bool) -> None:

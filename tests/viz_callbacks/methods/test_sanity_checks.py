@@ -4,9 +4,15 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+import torchvision
+from torch import Tensor, nn
 
 from tests.small_network import small_network
+from tests.viz_callbacks.engine.networks import Does
+from viz_callbacks.engine.forward import record
+from viz_callbacks.methods.denet import denet
+from viz_callbacks.methods.invariance import invariance
+from viz_callbacks.methods.occlusion import occlusion
 from viz_callbacks.methods.sanity_checks import (
     blur,
     cascading_randomization,
@@ -32,6 +38,61 @@ def test_layers_are_randomised_from_the_output_down_and_the_network_stays() -> N
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     again = {name: twin.state_dict()["fc4.weight"].clone() for name, twin in cascading_randomization(network)}
     assert torch.equal(again["fc4"], again["conv1"]), "randomised once, and by a seed"
+
+
+def changed_parameters(network: nn.Module) -> tuple[list[str], list[str]]:
+    """The layers that were randomised, and the parameters that are still as they were when all are."""
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)  # also what an untrained network has all equal
+    before = {name: tensor.clone() for name, tensor in network.named_parameters()}
+    made = list(cascading_randomization(network))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.named_parameters())
+    names, (*_, twin) = zip(*made, strict=True)
+    return list(names), [name for name, tensor in twin.named_parameters() if torch.equal(tensor, before[name])]
+
+
+def test_blocks_and_norms_are_randomised_too() -> None:
+    names, unchanged = changed_parameters(torchvision.models.resnet18(weights=None, num_classes=3))
+    assert names[:4] == ["fc", "layer4.1.bn2", "layer4.1.conv2", "layer4.1.bn1"]
+    assert names[-2:] == ["bn1", "conv1"]
+    assert unchanged == []
+
+
+def test_weights_made_of_others_parameters_of_functions_and_closed_parts_are_randomised_too() -> None:
+    def depends(self: Does, x: Tensor) -> object:
+        return self.conv(x) if x.sum() > 0 else x
+
+    def scaled(self: Does, x: Tensor) -> object:
+        return self.block(self.conv(x)) * self.shift
+
+    network = Does(
+        scaled, conv=nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 3)), block=Does(depends, conv=nn.Conv2d(3, 3, 1))
+    )
+    network.register_parameter("shift", nn.Parameter(torch.ones(3, 1, 1)))
+    assert changed_parameters(network) == (["mul", "block", "conv"], [])
+
+
+def test_a_layer_used_twice_is_randomised_once() -> None:
+    conv = nn.Conv2d(3, 3, 3)
+    assert changed_parameters(nn.Sequential(conv, nn.ReLU(), conv)) == (["2"], [])
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(1)])
+def test_a_network_that_ends_in_a_softmax_is_not_given_another(last: nn.Module) -> None:
+    torch.manual_seed(0)
+    images, targets, network = torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), brightness_network()
+    expected = deletion_curve(network, images, targets, images, steps=4)
+    torch.testing.assert_close(deletion_curve(nn.Sequential(*network, last), images, targets, images, steps=4), expected)
+    conv = nn.Conv2d(1, 1, 1)
+    found, without = (
+        occlusion(nn.Sequential(conv, *network, *more), images[0], 0, "0", side=2, stride=2) for more in ([last], [])
+    )
+    torch.testing.assert_close(found.probability, without.probability)
+    moved, without_last = (
+        invariance(nn.Sequential(*network, *more), images, targets, [], "translation", [1.0]) for more in ([last], [])
+    )
+    torch.testing.assert_close(moved.probability, without_last.probability)
+    assert denet(record(nn.Sequential(*network, last), images), targets).equal(denet(record(network, images), targets))
 
 
 def brightness_network() -> nn.Sequential:

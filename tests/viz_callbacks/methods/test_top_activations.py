@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from lightning_modules.networks.layers import pool_before_relu
 from tests.small_network import small_network
-from viz_callbacks.engine.feature_maps import feature_maps, layers_up_to, trace_up_to
-from viz_callbacks.engine.forward import record, record_layers
+from viz_callbacks.engine.feature_maps import feature_maps, maps_layer, trace_up_to
+from viz_callbacks.engine.forward import record
+from viz_callbacks.engine.graph import trace_network
 from viz_callbacks.engine.receptive_field import receptive_field
 from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
 from viz_callbacks.methods.top_activations import MapTopActivations, project_top_activations
@@ -82,8 +83,7 @@ def test_the_layers_to_a_layers_maps_are_recorded_as_in_the_whole_network(images
     features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), relu, nn.Conv2d(4, 5, 3), relu, nn.Conv2d(5, 6, 3))
     network = nn.Sequential(OrderedDict(features=features, pool=nn.MaxPool2d(2), flatten=nn.Flatten()))
     for layer, last in [("features.0", "features.2"), ("features.3", "features.4"), ("features.5", "features.5")]:
-        below = layers_up_to(network, layer)
-        assert [name for name, _ in below][-1] == last
-        found, expected = record_layers(below, images[:2]), trace_up_to(record(network, images[:2]), layer)
+        assert maps_layer(trace_network(network).nodes, layer) == last
+        found, expected = record(network, images[:2], until=last), trace_up_to(record(network, images[:2]), layer)
         assert [trace.name for trace in found] == [trace.name for trace in expected]
         assert torch.equal(found[-1].output, expected[-1].output)

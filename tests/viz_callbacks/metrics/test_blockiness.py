@@ -61,3 +61,17 @@ def test_photographs_are_at_1_and_known_artefacts_are_found_in_them(period: int,
     found = [float(blockiness(images + strength * grid, period).log().mean().exp()) for strength in (5, 10, 20, 40)]
     assert found == sorted(found)
     assert found[-1] > 5
+
+
+def test_a_picture_that_is_all_grid_is_bounded_and_its_mean_with_others_is_geometric() -> None:
+    torch.manual_seed(0)
+    grid = torch.zeros(2, 1, 64, 64)
+    grid[:, :, ::4, ::4] = 1
+    grid[1] = torch.randn(1, 64, 64)
+    measure = Blockiness(4, reach=3)
+    measure.update(grid)
+    strong, weak = measure.per_image().tolist()
+    assert 1e3 < strong < 64e6
+    assert float(measure.compute()) == pytest.approx((strong * weak) ** 0.5, rel=1e-4)
+    logs = np.log([strong, weak])
+    assert float(measure.standard_error()) == pytest.approx((strong * weak) ** 0.5 * logs.std(ddof=1) / 2**0.5, rel=1e-4)

@@ -49,6 +49,17 @@ def test_pointing_counts_hits_within_the_tolerance() -> None:
     assert PointingGame(tolerance=2)(projections, left_half()) == 1
 
 
+def test_pointing_at_several_places_or_at_none() -> None:
+    projections = torch.zeros(3, 1, 4, 6)
+    projections[0, 0, 0, [0, 1, 5]] = 2  # two of three inside
+    projections[1] = 7  # flat: at chance
+    projections[2, 0, 3, 3] = torch.nan
+    game = PointingGame()
+    game.update(projections, left_half()[:1].expand(3, -1, -1))
+    assert game.per_image()[:2].tolist() == pytest.approx([2 / 3, 1 / 2])
+    assert game.per_image()[2].isnan()
+
+
 def test_dilated_masks_against_plain_distances() -> None:
     torch.manual_seed(0)
     masks = torch.rand(2, 9, 11) < 0.05

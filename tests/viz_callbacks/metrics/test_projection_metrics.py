@@ -89,3 +89,12 @@ def test_batches_of_any_size_give_the_same_means(batch: Batch) -> None:
     for name, value in one.items():
         if name not in ("likeness/random_start", "randomised"):  # the vectors are drawn for a whole batch
             assert other[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+
+
+def test_of_two_classes_the_true_one_is_compared_with_the_other_alone(batch: Batch) -> None:
+    images, targets, masks = batch
+    network, targets = small_network(num_classes=2), targets % 2
+    found = measured(network, (images, targets, masks))
+    traces = record(network, images)
+    classes = torch.stack([denet(traces, targets), denet(traces, 1 - targets)], 1)
+    assert found["likeness/denet"] == pytest.approx(float(PairwiseCosine()(classes)), rel=1e-4)

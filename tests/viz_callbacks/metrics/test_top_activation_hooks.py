@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.networks.layers import pool_before_relu
@@ -46,6 +47,32 @@ def test_a_batch_norm_before_the_activation_is_watched_at_its_output() -> None:
         network(images)
     maps = feature_maps(record(network, images), "0")
     torch.testing.assert_close(hooks.metrics["0"].compute()["values"][:, 0], maps.flatten(2).amax(2).amax(0))
+
+
+class Twice(nn.Module):
+    """One convolution and one rectifier for both steps, and a rectifier that is a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last, self.relu = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> object:
+        return F.silu(F.dropout(self.last(self.relu(self.conv(self.relu(self.conv(x))))), 0.5, self.training))
+
+
+@pytest.mark.parametrize("layer", ["conv", "conv_1", "last"])
+def test_a_convolution_used_twice_is_watched_where_its_name_says(layer: str) -> None:
+    torch.manual_seed(0)
+    network, images = Twice().eval(), torch.randn(9, 3, 12, 12)
+    with TopActivationHooks(network, [layer], keep=3) as hooks, torch.no_grad():
+        for start in range(0, 9, 4):
+            hooks.set_batch_indices(torch.arange(start, min(9, start + 4)))
+            network(images[start : start + 4])
+    maps = feature_maps(record(network, images), layer)
+    values, order = maps.flatten(2).amax(2).T.sort(dim=1, descending=True, stable=True)
+    found = hooks.metrics[layer].compute()
+    torch.testing.assert_close(found["values"], values[:, :3])
+    assert torch.equal(found["images"], order[:, :3])
 
 
 def test_hooks_are_there_inside_the_context_only(images: Tensor) -> None:
