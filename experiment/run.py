@@ -31,6 +31,7 @@ from lightning_modules.filter_clipping import FilterClipping
 from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 from lightning_modules.networks.summary import print_layer_table
 from lightning_modules.pretrained import load_weights
+from lightning_modules.weight_standardization import are_standardized, conv_weights
 from viz_callbacks.callbacks import Probes
 
 
@@ -109,6 +110,11 @@ def build_classifier(settings: Settings, data: ImageDataModule, starts: bool) ->
     network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
     if settings.model.weights and starts:
         rank_zero_only(print)(load_weights(network, settings.model, data.class_names, MEAN, STD))
+        if settings.optim.name == "adamw" and settings.optim.filter_rate and not are_standardized(conv_weights(network)):
+            raise SettingsError(
+                f"model.weights={settings.model.weights}: its filters have norms of their own, which optim.filter_rate would take "
+                "from them; add recipe=finetune"
+            )
     return Classifier(
         network,
         len(data.class_names),

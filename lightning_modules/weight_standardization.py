@@ -28,6 +28,17 @@ def conv_weights(network: nn.Module) -> list[Tensor]:
 
 
 @torch.no_grad()
+def are_standardized(layers: Iterable[Tensor]) -> bool:
+    """Tell whether all filters of all layers' weights (K, C, h, w) have mean 0 and norm ``FILTER_NORM``, but for rounding."""
+    for weights in layers:
+        standardized = weights.clone()
+        standardize_filters([standardized])
+        if not torch.allclose(weights, standardized, atol=1e-4 * FILTER_NORM):
+            return False
+    return True
+
+
+@torch.no_grad()
 def standardize_filters(layers: Iterable[Tensor]) -> None:
     """Bring each filter of each layer's weights (K, C, h, w) to mean 0 and norm ``FILTER_NORM``, in place."""
     for weights in layers:

@@ -62,7 +62,7 @@ def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
         ("model=resnet", "model=resnet: choose one of alexnet, alexnet-7x7"),
         ("model.activation=gelu", "choose one of relu, leaky_relu, tanh, sigmoid"),
         ("data.train_sizes=[128,5]", "data.train_sizes=[128, 5]: it must be from 67 to 1024 pixels each"),
-        ("recipe=slow", "recipe=slow: choose one of fast, report"),
+        ("recipe=slow", "recipe=slow: choose one of fast, finetune, report"),
         ("optim=3", "optim is a group of settings"),
         ("epochs", "'epochs' is not key=value"),
         ("=3", "is not key=value"),
@@ -109,11 +109,11 @@ def test_l2_pooling_takes_one_size_only() -> None:
 
 
 def test_the_fast_recipe_is_the_defaults_and_every_recipe_says_all_that_another_sets() -> None:
-    fast, report = (yaml.safe_load((PRESETS / f"recipe/{name}.yaml").read_text()) for name in ("fast", "report"))
+    fast, *others = (yaml.safe_load((PRESETS / f"recipe/{name}.yaml").read_text()) for name in preset_names("recipe"))
     defaults = flat(Settings())
     for group, values in fast.items():
         assert values == {key: defaults[f"{group}.{key}"] for key in values}
-        assert set(report[group]) == set(values)  # so that recipe=fast takes all of it back
+        assert all(set(other[group]) == set(values) for other in others)  # so that recipe=fast takes all of it back
 
 
 def test_a_tilde_is_the_home_folder_wherever_a_path_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

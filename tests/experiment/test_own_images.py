@@ -127,8 +127,8 @@ def test_it_is_fine_tuned_on_other_classes_and_looks_at_a_picture_from_elsewhere
         shutil.copytree(photos / name, here / "pair" / name)
     shutil.copy(photos / "signs/IMG 1.jpg", here / "street.jpg")
     status, output = train(
-        here, "model=zfnet", "data.root=pair", *SMALL, "name=tuned", "trainer.max_epochs=1", f"model.weights={checkpoint}",
-        "optim.lr=0.00001", "viz.probes=[street.jpg,dogs]", "viz.sensitivity=false",
+        here, "model=zfnet", "recipe=finetune", "data.root=pair", *SMALL, "name=tuned", "trainer.max_epochs=1",
+        f"model.weights={checkpoint}", "optim.lr=0.00001", "viz.probes=[street.jpg,dogs]", "viz.sensitivity=false",
     )  # fmt: skip
     assert status == 0, output
     assert f"Weights from {checkpoint} (6 classes); fc8 is new, as the classes differ" in output
@@ -141,6 +141,10 @@ def test_it_is_fine_tuned_on_other_classes_and_looks_at_a_picture_from_elsewhere
     captions = [entry["caption"] for entry in json.loads((here / "runs/tuned/pictures/denet/index.json").read_text())["1"]]
     assert "street.jpg (not of the data set): true class unknown, the predicted one stands in for it" in captions[0]
     assert "true class dogs" in captions[1]
+    tuned = here / "runs/tuned/checkpoints/last.ckpt"
+    status, output = train(here, "model=zfnet", "data.root=pair", *SMALL, f"model.weights={tuned}")
+    assert status == 2, "by the default recipe the filters would lose the norms that they have now"
+    assert output.splitlines()[-1].endswith("add recipe=finetune")
 
 
 def test_a_run_is_not_resumed_on_other_photographs(photos: Path, trained: Path) -> None:

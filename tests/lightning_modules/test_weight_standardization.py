@@ -13,7 +13,7 @@ from configs import OptimSettings
 from datamodules.datamodule import ImageDataModule
 from lightning_modules.classifier import Classifier
 from lightning_modules.networks.layers import initialise
-from lightning_modules.weight_standardization import FILTER_NORM, conv_weights, standardize_filters
+from lightning_modules.weight_standardization import FILTER_NORM, are_standardized, conv_weights, standardize_filters
 from tests.small_network import small_network
 
 
@@ -83,3 +83,12 @@ def test_filters_are_left_alone_without_a_rate_of_their_own_or_by_sgd(
     trainer.fit(model, shapes)
     assert len(trainer.optimizers[0].param_groups) == 2
     assert len({*lengths(conv_weights(model.network)[0])}) > 1
+
+
+def test_what_is_standardized_is_told_from_what_is_not() -> None:
+    weights = [torch.randn(4, 3, 5, 5), torch.randn(6, 4, 3, 3)]
+    assert not are_standardized(weights)
+    standardize_filters(weights)
+    assert are_standardized(weights)
+    weights[1][2] *= 1.01
+    assert not are_standardized(weights)
