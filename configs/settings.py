@@ -103,7 +103,7 @@ class OptimSettings:
     lr: float = setting(0.0004, "highest learning rate")
     filter_rate: float = setting(
         0.08,
-        "highest rate of convolution filters, relative to their size, which is then fixed; 0: as all weights (adamw)",
+        "highest rate of convolution filters, relative to their size, which is then limited; 0: as all weights (adamw)",
     )
     auxiliary_weight: float = setting(0.5, "weight of an auxiliary classifier on the last convolution, in training only")
     momentum: float = setting(0.9, "momentum (sgd)")

@@ -112,8 +112,8 @@ def build_classifier(settings: Settings, data: ImageDataModule, starts: bool) ->
         rank_zero_only(print)(load_weights(network, settings.model, data.class_names, MEAN, STD))
         if settings.optim.name == "adamw" and settings.optim.filter_rate and not are_standardized(conv_weights(network)):
             raise SettingsError(
-                f"model.weights={settings.model.weights}: its filters have norms of their own, which optim.filter_rate would "
-                "take from them; add recipe=finetune"
+                f"model.weights={settings.model.weights}: its filters have means or norms that optim.filter_rate would change; "
+                "add recipe=finetune"
             )
     return Classifier(
         network,

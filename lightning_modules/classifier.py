@@ -130,8 +130,8 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser and the learning rate's schedule by steps.
 
-        Weights decay, biases and norms don't. Standardised filters don't either, as their norm is fixed; each layer of them has
-        a rate relative to the root mean square of its weights.
+        Weights decay, biases and norms don't. Standardised filters don't either, as their norm is limited; each of their layers
+        has a rate relative to the largest root mean square that its filters may have.
         """
         standardized = {id(weights) for weights in self.standardized}
         others = [parameter for parameter in self.parameters() if id(parameter) not in standardized]

@@ -1,15 +1,18 @@
-"""Convolution filters that turn instead of growing: after each step they are brought back to mean 0 and one norm.
+"""Convolution filters that turn more than they grow: after each step they get mean 0 again, and those too long are shortened.
 
 Photographs hardly reach the high frequencies of a filter, so what the random start put there stays for as long as nothing takes
-it away; and a filter whose steps are small beside its weights stays what it was. With the norm fixed only the direction is left
-to learn: what grows makes the rest shrink, and a rate relative to the filter's size is an angle that means the same in every
-layer. With w_k the weights of filter k and L the norm:
+it away; and a filter whose steps are small beside its weights stays what it was. With a norm that can't grow, a rate relative
+to it is an angle that means the same in every layer, and what a filter learns displaces what it began as. With w_k the weights
+of filter k and L the largest norm:
 
-    w_k <- L v / |v|   with   v = w_k - mean(w_k)
+    w_k <- v min(1, L / |v|)   with   v = w_k - mean(w_k)
 
 The mean is taken away since it answers to what all images have in common, the mean of a rectified layer; without it fewer maps
-die. This is scaled weight standardisation (Qiao et al. 2019, arXiv 1903.10520, section 3; Brock et al. 2021, arXiv 2101.08692,
-section 3) as a projection after the step instead of a part of the network, so that nothing of it is left after training.
+die. A filter may become shorter: with one fixed norm, a filter that had better answer less can only turn to what photographs
+don't have, fine noise, and every projection shows it. This is scaled weight standardisation (Qiao et al. 2019, arXiv
+1903.10520, section 3; Brock et al. 2021, arXiv 2101.08692, section 3) with a largest instead of a fixed norm (Srivastava et al.
+2014, JMLR 15, section 5.1), as a projection after the step instead of a part of the network, so that nothing of it is left
+after training.
 """
 
 import math
@@ -29,7 +32,7 @@ def conv_weights(network: nn.Module) -> list[Tensor]:
 
 @torch.no_grad()
 def are_standardized(layers: Iterable[Tensor]) -> bool:
-    """Tell whether all filters of all layers' weights (K, C, h, w) have mean 0 and norm ``FILTER_NORM``, but for rounding."""
+    """Tell whether all filters of all layers' weights (K, C, h, w) are such as ``standardize_filters`` leaves alone."""
     for weights in layers:
         standardized = weights.clone()
         standardize_filters([standardized])
@@ -40,7 +43,8 @@ def are_standardized(layers: Iterable[Tensor]) -> bool:
 
 @torch.no_grad()
 def standardize_filters(layers: Iterable[Tensor]) -> None:
-    """Bring each filter of each layer's weights (K, C, h, w) to mean 0 and norm ``FILTER_NORM``, in place."""
+    """Bring each filter of each layer's weights (K, C, h, w) to mean 0 and a norm of at most ``FILTER_NORM``, in place."""
     for weights in layers:
         weights.sub_(weights.mean((1, 2, 3), keepdim=True))
-        weights.mul_(FILTER_NORM / weights.square().sum((1, 2, 3), keepdim=True).sqrt())
+        norm = weights.square().sum((1, 2, 3), keepdim=True).sqrt()
+        weights.mul_((FILTER_NORM / norm).clamp(max=1))
