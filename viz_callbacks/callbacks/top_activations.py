@@ -51,8 +51,9 @@ class ReferenceImages:
 class TopActivationPictures(PictureCallback):
     """Per convolution layer: the nine strongest activations of its most selective maps, and the history of other maps.
 
-    They are found while the validation runs. The maps shown are those of the greatest sparseness (``TopActivations``) that nine
-    images excite. Those may be others at every epoch; the history follows maps evenly spaced over all of the layer.
+    They are found while the validation runs. The maps shown are those of the greatest sparseness (``TopActivations``) among the
+    half that nine images excite most (``most_selective``). Those may be others at every epoch; the history follows maps evenly
+    spaced over all of the layer.
 
     Args:
         folder: where the pictures go: ``<layer>/epoch-001.jpg`` and ``<layer>/evolution.jpg``.

@@ -43,18 +43,20 @@ class MapTopActivations:
 def most_selective(top_activations: dict[str, Tensor], count: int) -> list[int]:
     """Return the numbers of the most selective maps of a layer, those of the greatest sparseness first.
 
-    Maps that fewer images excite than are kept come after all others: one that is nearly dead is no good example.
+    They are sought in the half of the maps whose weakest activation that is kept is the strongest; the others come after them.
+    A map that is nearly dead has a great sparseness too, and is no good example.
 
-    >>> values, sparseness = torch.tensor([[3.0, 0.0], [2.0, 1.0], [4.0, 3.0]]), torch.tensor([0.9, 0.5, 0.2])
-    >>> most_selective({"values": values, "sparseness": sparseness}, count=2)
-    [1, 2]
+    >>> values = torch.tensor([[3.0, 0.1], [2.0, 1.0], [4.0, 3.0], [1.0, 0.0]])
+    >>> most_selective({"values": values, "sparseness": torch.tensor([0.9, 0.2, 0.5, 1.0])}, count=3)
+    [2, 1, 3]
 
     Args:
         top_activations: as for ``project_top_activations``.
         count: how many.
     """
-    excited = top_activations["values"][:, -1] > 0
-    return [int(k) for k in (excited + top_activations["sparseness"]).argsort(descending=True, stable=True)[:count]]
+    weakest = top_activations["values"][:, -1]
+    strong = (weakest > 0) & (weakest >= weakest.quantile(0.5))
+    return [int(k) for k in (strong + top_activations["sparseness"]).argsort(descending=True, stable=True)[:count]]
 
 
 def evenly_spaced(count: int, maps: int) -> list[int]:
