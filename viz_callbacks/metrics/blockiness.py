@@ -34,9 +34,10 @@ class Blockiness(PerImageMetric):
         """Measure ``projections`` (N, C, H, W). Raises ValueError as ``blockiness`` does."""
         self.add(blockiness(projections, self.period, self.reach))
 
-    def compute(self) -> Tensor:
-        """Return the geometric mean over all images that have a value, NaN where none has."""
-        return self._known().log().mean().exp()
+    @staticmethod
+    def average(values: Tensor) -> Tensor:
+        """Return the geometric mean of values (N,) of images, those left out that are NaN; NaN where all are."""
+        return values.log().nanmean().exp()
 
     def standard_error(self) -> Tensor:
         """Return the standard error of that mean, from that of the logarithms; NaN for fewer than two images."""

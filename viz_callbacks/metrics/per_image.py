@@ -27,7 +27,12 @@ class PerImageMetric(Metric):
 
     def compute(self) -> Tensor:
         """Return the mean over all images that have a value, NaN where none has."""
-        return self._known().mean()
+        return self.average(self.per_image())
+
+    @staticmethod
+    def average(values: Tensor) -> Tensor:
+        """Return the mean of values (N,) of images, those left out that are NaN; NaN where all are."""
+        return values.nanmean()
 
     def standard_error(self) -> Tensor:
         """Return the standard error of that mean, NaN for fewer than two images."""

@@ -141,8 +141,8 @@ class ProjectionMetrics:
         return {name: metric.per_image() for name, metric in self._all()}
 
     def compute(self) -> dict[str, float]:
-        """Return each metric's mean over the images by name, NaN where no image has a value."""
-        return {name: float(metric.compute()) for name, metric in self._all()}
+        """Return each metric's mean over the images that this process has seen by name, NaN where no image has a value."""
+        return {name: float(metric.average(metric.per_image())) for name, metric in self._all()}
 
     def _update_randomised(self, images: Tensor, targets: Tensor, projections: Mapping[str, Tensor]) -> None:
         last, reached_last = self.layers[-1], False
