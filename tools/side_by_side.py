@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiment.run_folder import read_rows
 from experiment.visualization import build_probes, load_run
@@ -28,6 +28,7 @@ from viz_callbacks.callbacks import (
     Probes,
 )
 from viz_callbacks.callbacks.probes import ProbePictures
+from viz_callbacks.callbacks.snapshot import ProbeSnapshot
 from viz_callbacks.drawing.layout import stack_vertically
 from viz_callbacks.drawing.pixels import Pixels, robust_range, signed_picture
 from viz_callbacks.drawing.sheets import row_sheet, table_sheet
@@ -45,11 +46,16 @@ KINDS: tuple[type[ProbePictures], ...] = (
 CLASSES = 3  # DeNet is shown for so many of each probe
 
 
-def draw_strip(names: Sequence[str], networks: Sequence[nn.Module], probes: Probes, number: int) -> Image.Image:
-    """Draw a row for each network of one kind: the image of a probe, Deconvolution of every convolution layer, DeNet."""
+def draw_strip(snapshots: Mapping[str, ProbeSnapshot], probes: Probes, number: int) -> Image.Image:
+    """Draw a row for each network: the image of a probe, Deconvolution of every convolution layer, DeNet.
+
+    Args:
+        snapshots: of the probes, by the networks' names; the networks have the same convolution layers.
+        probes: the images.
+        number: of the probe.
+    """
     columns, rows = list[str](), list[tuple[str, list[Pixels]]]()
-    for name, network in zip(names, networks, strict=True):
-        snapshot = probes.snapshot(network)
+    for name, snapshot in snapshots.items():
         projections = {layer: snapshot.deconvolution(layer)[number] for layer in snapshot.layers}
         projections["DeNet"] = snapshot.denet(snapshot.targets)[number]
         projections["DeNet, no biases"] = snapshot.denet(snapshot.targets, subtract_bias=False)[number]
@@ -64,21 +70,23 @@ def draw_strip(names: Sequence[str], networks: Sequence[nn.Module], probes: Prob
     return table_sheet([heading], columns, rows)
 
 
-def draw_networks(names: Sequence[str], networks: Sequence[nn.Module], probes: Probes) -> Image.Image:
-    """Draw a row for each probe: the image, then Deconvolution of the last convolution layer and DeNet by each network."""
+def draw_networks(snapshots: Mapping[str, ProbeSnapshot], probes: Probes) -> Image.Image:
+    """Draw a row for each probe: the image, then Deconvolution of the last convolution layer and DeNet by each network.
+
+    Arguments as for ``draw_strip``.
+    """
     pictures: dict[str, Tensor] = {}
-    for number, network in enumerate(networks, 1):
-        snapshot = probes.snapshot(network)
+    for number, snapshot in enumerate(snapshots.values(), 1):
         last = snapshot.layers[-1]
         pictures[f"{number}: {last}"] = snapshot.deconvolution(last)
         pictures[f"{number}: DeNet"] = snapshot.denet(snapshot.targets)
-    key = ", ".join(f"{number} is {name}" for number, name in enumerate(names, 1))
+    key = ", ".join(f"{number} is {name}" for number, name in enumerate(snapshots, 1))
     return _draw_table(["Deconvolution of the last convolution layer and DeNet of the true class", key], probes, pictures)
 
 
-def draw_classes(name: str, network: nn.Module, probes: Probes) -> Image.Image:
+def draw_classes(name: str, snapshot: ProbeSnapshot, probes: Probes) -> Image.Image:
     """Draw a row for each probe: the image, then DeNet for the true class and for others, the biases subtracted or not."""
-    snapshot, count = probes.snapshot(network), len(probes.class_names)
+    count = len(probes.class_names)
     pictures, heading = dict[str, Tensor](), f"{name}: DeNet of the true class and of others"
     for subtract_bias, suffix in ((True, ""), (False, ", no bias")):
         of_classes = []
@@ -109,23 +117,23 @@ def main() -> None:
     parser.add_argument("--probes", nargs="*", default=[], help="files or classes [default: the data set's own eight]")
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     options = parser.parse_args()
-    networks = []
+    snapshots: dict[str, ProbeSnapshot] = {}
     for run in options.runs:
         network, data = load_run(run)
-        networks.append(network)
         probes = build_probes(data, options.probes)
         epoch = int(read_rows(run / "metrics.csv")[-1]["epoch"])
         for kind in KINDS:
             kind(options.out / run.name / kind.name, probes).render(network, epoch)
+        snapshots[run.name] = probes.snapshot(network)
         with torch.inference_mode():
-            draw_classes(run.name, network, probes).save(options.out / run.name / "classes.jpg", quality=88)
+            draw_classes(run.name, snapshots[run.name], probes).save(options.out / run.name / "classes.jpg", quality=88)
         print(f"Written: {options.out / run.name}")
-    names, strips = [run.name for run in options.runs], options.out / "strips"
+    strips = options.out / "strips"
     strips.mkdir(exist_ok=True)
     with torch.inference_mode():
-        draw_networks(names, networks, probes).save(options.out / "categories.jpg", quality=88)
+        draw_networks(snapshots, probes).save(options.out / "categories.jpg", quality=88)
         for number in range(len(probes.names)):
-            strip = draw_strip(names, networks, probes, number)
+            strip = draw_strip(snapshots, probes, number)
             strip.save(strips / f"{probes.folder(number)}.jpg", quality=88)
     print(f"Written: {options.out / 'categories.jpg'} and {strips}")
 

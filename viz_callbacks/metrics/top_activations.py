@@ -90,8 +90,7 @@ class TopActivations(Metric):
         images, rows, columns = self.places.unbind(2)
         unevenness = 1 - self.sums.square() / (self.seen * self.squares)
         sparseness = (unevenness / (1 - 1 / self.seen)).nan_to_num(0, 0, 0).clamp(0, 1)
-        found = {"values": self.values, "images": images, "rows": rows, "columns": columns, "sparseness": sparseness}
-        return found
+        return {"values": self.values, "images": images, "rows": rows, "columns": columns, "sparseness": sparseness}
 
     def _merge(self, values: Tensor, places: Tensor) -> None:
         """Keep the best of candidates (maps, any) with places (maps, any, 3)."""

@@ -169,15 +169,19 @@ def network() -> nn.Sequential:
     )
 
 
-@pytest.mark.parametrize("place", ["", "0"])
-@pytest.mark.parametrize("before", [True, False])
-def test_a_hook_on_a_part_that_changes_a_value_is_refused(place: str, before: bool) -> None:
-    changed = network()
-    module = changed.get_submodule(place)
+def change_a_value(module: nn.Module, before: bool) -> None:
+    """Hang a hook on a module that doubles what comes in, or takes 1 from what goes out."""
     if before:
         module.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
     else:
         module.register_forward_hook(lambda module, inputs, output: output - 1)
+
+
+@pytest.mark.parametrize("place", ["", "0"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_hook_on_a_part_that_changes_a_value_is_refused(place: str, before: bool) -> None:
+    changed = network()
+    change_a_value(changed.get_submodule(place), before)
     with pytest.raises(RecordingError, match=f"a hook on {repr(place) if place else 'the network'}"):
         record(changed, torch.randn(2, 3, 6, 6))
 
@@ -186,11 +190,7 @@ def test_a_hook_on_a_part_that_changes_a_value_is_refused(place: str, before: bo
 @pytest.mark.parametrize("before", [True, False])
 def test_a_hook_on_a_layer_that_changes_its_value_is_refused(place: str, before: bool) -> None:
     changed = network()
-    module = changed.get_submodule(place)
-    if before:
-        module.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
-    else:
-        module.register_forward_hook(lambda module, inputs, output: output - 1)
+    change_a_value(changed.get_submodule(place), before)
     with pytest.raises(RecordingError, match=rf"The layer '{place}', .*a hook changes its value"):
         record(changed, torch.randn(2, 3, 6, 6))
 
