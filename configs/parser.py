@@ -17,7 +17,7 @@ from configs.files import atomic_write_text
 from configs.hints import RENAMED, explain_unknown, suggest
 from configs.settings import Settings, SettingsError, fields
 from configs.validation import validate
-from configs.yaml_reader import read_yaml
+from configs.yaml_reader import read_yaml, read_yaml_file
 
 PRESETS = Path(__file__).parent / "presets"
 GROUPS = ("recipe", "model", "data", "logger")
@@ -26,7 +26,7 @@ _KNOWN = {key for key, _ in fields()}
 _TEXTS = {key for key, entry in fields() if str in (entry.type, *typing.get_args(entry.type))}
 
 
-def parse(arguments: list[str]) -> Settings:
+def parse(arguments: list[str], base: Settings | None = None) -> Settings:
     """Read the settings from the command line's arguments.
 
     No value may refer to another or to the environment: OmegaConf would fill in what ``${...}`` names, such as a secret, and
@@ -35,23 +35,24 @@ def parse(arguments: list[str]) -> Settings:
 
     Args:
         arguments: those after ``train.py``: ``group=preset``, ``dotted.key=value``, ``--config FILE``.
+        base: the settings to change, of which presets not named stay out; None for the defaults.
 
     Raises:
         SettingsError: an unknown key, a value of the wrong type or out of range, an unreadable file.
     """
-    pairs = [_split_argument(argument) for argument in _join_config(arguments)]
+    pairs = split(arguments)
     presets = {key: value for key, value in pairs if _names_preset(key, value)}
     files = [value for key, value in pairs if key == "config"]
 
-    defaults = Settings()
+    defaults = base or Settings()
     for key, _ in fields():
         _refuse_references(attrgetter(key)(defaults), f"{key}, from the environment")
     config: DictConfig = OmegaConf.structured(defaults)
     for file in files:
         _set(config, _load(Path(file)), f"{file}: ")
     for group in GROUPS:
-        if group in presets or not files:
-            _set(config, _load(_preset_file(group, presets.get(group, DEFAULT_PRESETS[group]))), "")
+        if group in presets or not (files or base):
+            _set(config, preset(group, presets.get(group, DEFAULT_PRESETS[group])), "")
     for key, value in pairs:
         if key != "config" and not _names_preset(key, value):
             _set(config, _read_value(key, value), "")
@@ -60,6 +61,26 @@ def parse(arguments: list[str]) -> Settings:
     if settings.data.seed == -1:
         settings.data.seed = settings.seed
     return settings
+
+
+def split(arguments: list[str]) -> list[tuple[str, str]]:
+    """Return the arguments as keys and values, both as typed. Raises SettingsError for one that is no ``key=value``."""
+    return [_split_argument(argument) for argument in _join_config(arguments)]
+
+
+def settings_from(content: dict[str, Any], origin: str) -> Settings:
+    """Return the settings that a checkpoint holds, see ``plain``. Raises SettingsError, which begins with ``origin``."""
+    config: DictConfig = OmegaConf.structured(Settings())
+    leaves = {RENAMED.get(key, key): value for key, value in _leaves(content).items()}
+    _set(config, leaves | {"resume": None}, f"{origin}: ")
+    settings = typing.cast(Settings, OmegaConf.to_object(config))
+    validate(settings)
+    return settings
+
+
+def preset(group: str, name: str) -> dict[str, Any]:
+    """Return what a preset sets, by dotted key. Raises SettingsError where there is none of that name."""
+    return _load(_preset_file(group, name))
 
 
 def load_settings(file: Path) -> Settings:
@@ -160,14 +181,7 @@ def _preset_file(group: str, name: str) -> Path:
 
 def _load(file: Path) -> dict[str, Any]:
     """Return the settings in a file, by dotted key, but not what the run that saved it had resumed."""
-    try:
-        content, _ = read_yaml(file.read_text(), exponents=True)
-    except OSError as problem:
-        raise SettingsError(f"{file} can't be read: {problem.strerror}") from problem
-    except UnicodeDecodeError as problem:
-        raise SettingsError(f"{file} can't be read: it is no text") from problem
-    except ValueError as problem:
-        raise SettingsError(f"{file} is not valid YAML: {problem}") from problem
+    content, _ = read_yaml_file(file, exponents=True)
     if not isinstance(content, dict):
         raise SettingsError(f"{file} is not a mapping of settings")
     settings = _leaves(content)

@@ -2,9 +2,12 @@
 
 import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from configs.settings import SettingsError
 
 LARGEST_TEXT = 200_000  # characters: fifty times the settings of a run; PyYAML reads them in seconds
 _FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+")
@@ -47,7 +50,7 @@ def read_yaml(text: str, *, exponents: bool) -> tuple[Any, yaml.Node | None]:
         ValueError: it can't be read, or a string in it holds control characters; the message is one line.
     """
     if len(text) > LARGEST_TEXT:
-        raise ValueError(f"it has {len(text)} characters, and at most {LARGEST_TEXT} are read")
+        raise ValueError(f"it has more than {LARGEST_TEXT} characters")
     try:
         loader = (_SettingsLoader if exponents else _PlainLoader)(text)
         node = loader.get_single_node()
@@ -60,6 +63,23 @@ def read_yaml(text: str, *, exponents: bool) -> tuple[Any, yaml.Node | None]:
     except OverflowError as problem:
         raise ValueError(str(problem)) from problem
     return content, node
+
+
+def read_yaml_file(file: Path, *, exponents: bool) -> tuple[Any, yaml.Node | None]:
+    """Read a file of plain values, as ``read_yaml``. Raises SettingsError, which names the file, where it can't be read."""
+    try:
+        if file.exists() and not file.is_file():
+            raise SettingsError(f"{file} can't be read: it is no file")  # a device has no end, and a pipe may never have one
+        with file.open(encoding="utf-8") as stream:
+            text = stream.read(LARGEST_TEXT + 1)
+    except OSError as problem:
+        raise SettingsError(f"{file} can't be read: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise SettingsError(f"{file} can't be read: it is no text") from problem
+    try:
+        return read_yaml(text, exponents=exponents)
+    except ValueError as problem:
+        raise SettingsError(f"{file} is not valid YAML: {problem}") from problem
 
 
 def control_character(text: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import yaml
 
 from configs import SettingsError
-from configs.yaml_reader import read_yaml
+from configs.yaml_reader import read_yaml_file
 from trials.parameters import LARGEST_GRID, Choice, Number, Parameter, parse_parameter
 
 Refuse = Callable[[tuple[str, ...], str], NoReturn]
@@ -130,14 +130,7 @@ def read_sweep(file: Path) -> Sweep:
 
 def _load(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """Return the content of a YAML file, and the line of each of its keys."""
-    try:
-        content, node = read_yaml(file.read_text(), exponents=False)
-    except OSError as error:
-        raise SettingsError(f"{file} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{file} can't be read: it is no text") from error
-    except ValueError as error:
-        raise SettingsError(f"{file} is not valid YAML: {error}") from error
+    content, node = read_yaml_file(file, exponents=False)
     if not isinstance(content, dict):
         raise SettingsError(f"{file} is no sweep: it needs program, method and parameters")
     return content, _line_numbers(node)
