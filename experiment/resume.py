@@ -17,8 +17,11 @@ from experiment.checkpoint_io import AtomicCheckpointIO
 from experiment.run_folder import changes_since, plain_leaves
 from lightning_modules.classifier import Classifier
 
-PARTS = {"epoch": int, "global_step": int, "loops": dict, "state_dict": dict, "callbacks": dict, "class_names": list, "settings": dict,
-         "optimizer_states": list, "lr_schedulers": list, "pytorch-lightning_version": str}  # fmt: skip
+PARTS = {
+    "epoch": int, "global_step": int, "loops": dict, "state_dict": dict, "callbacks": dict, "class_names": list,
+    "settings": dict, "optimizer_states": list, "lr_schedulers": list, "pytorch-lightning_version": str,
+}  # fmt: skip
+"""What a checkpoint must hold, of which kind."""
 
 
 def check_checkpoint(
