@@ -22,11 +22,15 @@ HANG = timedelta(seconds=20)
 
 HARD_TEXTS = [
     '"', "'", "[", "]", "{", "}", "{'lr'", "%s", "@", "`", "|", ">", "-", "- a", "a: b", "? a", "!", "!!", "!!python/x",
-    "!!python/object/apply:os.system [id]", "!!timestamp x", "!!int x", "!!binary x", "!!float ''", "!!bool x", "&a [*a]", "&a", "*a",
-    "<<: 3", "{<<: [1]}", "\0", "a\0b", '"\\0"', '"\\ud800"', "\udcff", "\n", "a\nb: c", "\x1b[2J", "---", "...", "#", "", " ", "~",
-    "null", "None", "true", "yes", "0x", "0b", "0b_", "0o7", "1:30", "1e5", "1e999", "-1e999", "inf", ".inf", "nan", ".nan", "-0", "1_0",
+    "!!python/object/apply:os.system [id]", "!!timestamp x", "!!int x", "!!binary x", "!!float ''", "!!bool x", "&a [*a]",
+    "&a", "*a",
+    "<<: 3", "{<<: [1]}", "\0", "a\0b", '"\\0"', '"\\ud800"', "\udcff", "\n", "a\nb: c", "\x1b[2J", "---", "...", "#", "",
+    " ", "~",
+    "null", "None", "true", "yes", "0x", "0b", "0b_", "0o7", "1:30", "1e5", "1e999", "-1e999", "inf", ".inf", "nan", ".nan",
+    "-0", "1_0",
     "99999999999999999999", "9" * 400, "9" * 5000, "4294967296", "-1", "0", "1", "2.5", "1e-400", "2001-99-99", "2001-01-01",
-    "${x}", "${oc.env:HOME}", '"\\x24{oc.env:HOME}"', "\\${x}", "???", "..", ".", "/", "../..", "/dev/zero", "/dev/stdin", "x" * 300,
+    "${x}", "${oc.env:HOME}", '"\\x24{oc.env:HOME}"', "\\${x}", "???", "..", ".", "/", "../..", "/dev/zero", "/dev/stdin",
+    "x" * 300,
     "[" * 2000, "{a: " * 500, "[1, 2", "[a, [b]]", "{a: {b: 1}}", "{1: 2}", "{[1]: 2}", "{null: 1}", "\u202e", "é", "😀",
 ]  # fmt: skip
 
@@ -85,10 +89,12 @@ words = st.one_of(
 command_lines = st.lists(words, min_size=1, max_size=4)
 
 SWEEP: dict[str, Any] = {
-    "program": "train.py", "name": "n", "method": "random", "run_cap": 3, "metric": {"name": "val/loss", "goal": "minimize", "target": 0.1},
+    "program": "train.py", "name": "n", "method": "random", "run_cap": 3, "metric": {"name": "val/loss", "goal": "minimize",
+    "target": 0.1},
     "parameters": {
         "seed": {"values": [1, 2]}, "optim.lr": {"min": 0.1, "max": 0.5}, "data.batch_size": {"min": 1, "max": 64},
-        "x": {"distribution": "q_log_uniform_values", "min": 1, "max": 9, "q": 2}, "y": {"values": [1, 2], "probabilities": [0.5, 0.5]},
+        "x": {"distribution": "q_log_uniform_values", "min": 1, "max": 9, "q": 2}, "y": {"values": [1, 2],
+        "probabilities": [0.5, 0.5]},
         "optim": {"parameters": {"clip": {"distribution": "beta", "a": 1, "b": 2}}}, "z": {"mu": 0, "sigma": 1},
     },
     "early_terminate": {"type": "hyperband", "max_iter": 27, "s": 2, "eta": 3},
@@ -96,8 +102,10 @@ SWEEP: dict[str, Any] = {
 }  # fmt: skip
 
 ODD_VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2.5, 10**9, 10**30, 10**400, 1e308, float("inf"), float("nan"), "", "x", "1e-4", [], [None], [[1]],
-    {}, {"a": 1}, {"value": 1}, {"values": []}, {"min": 0, "max": 1_000_000_000}, {"min": 0, "max": 1e-320, "distribution": "q_uniform"},
+    None, True, False, 0, 1, -1, 2.5, 10**9, 10**30, 10**400, 1e308, float("inf"), float("nan"), "", "x", "1e-4", [], [None],
+    [[1]],
+    {}, {"a": 1}, {"value": 1}, {"values": []}, {"min": 0, "max": 1_000_000_000}, {"min": 0, "max": 1e-320,
+    "distribution": "q_uniform"},
     {"parameters": 3}, "grid", "bayes", "uniform", "int_uniform", "beta", "inv_log_uniform", 1e-320, "\n", "x" * 400,
 ]  # fmt: skip
 

@@ -18,9 +18,10 @@ from experiment import distributed
 from experiment.csv_recorder import CSVRecorder
 from experiment.run_folder import read_rows
 from experiment.run_lock import FolderGuard, lock_folder
+from experiment.visualization import build_probes
 from lightning_modules.classifier import Classifier
 from tests.experiment.test_train import SMALL, run, start, wait_for
-from viz_callbacks.callbacks import FilterPictures, Probes
+from viz_callbacks.callbacks import FilterPictures
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -80,9 +81,7 @@ def test_a_disk_too_full_for_pictures_and_figures_is_a_warning_each(
 ) -> None:
     """Files where folders should be stand for it: the system refuses every write below them."""
     (tmp_path / "pictures").touch()
-    indices = shapes.find([])
-    images = shapes.images(indices)
-    probes = Probes([shapes.files[i] for i in indices], shapes.normalise(images), images, class_names=shapes.class_names)
+    probes = build_probes(shapes, [])
     pictures, recorder = FilterPictures(tmp_path / "pictures", probes), CSVRecorder(tmp_path / "nowhere", "title")
     make_trainer(3, [pictures, recorder]).fit(classifier, shapes)
     assert len(recorder.rows) == 3, "the training went on"
@@ -117,10 +116,13 @@ def test_slurm_requeues_a_job_that_was_warned(tmp_path: Path, monkeypatch: pytes
 
 
 def test_nohup_stays_deaf_to_the_closed_terminal() -> None:
-    program = (
-        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from experiment.distributed import install_signal_handlers; "
-        "install_signal_handlers(); assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN"
-    )
+    program = """if True:
+        import signal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        from experiment.distributed import install_signal_handlers
+        install_signal_handlers()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 

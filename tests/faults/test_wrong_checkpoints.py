@@ -124,8 +124,7 @@ def test_a_flipped_byte_anywhere_is_refused_or_changes_nothing(run: Path, check:
         damaged.write_bytes(content)
         try:
             read = read_checkpoint(damaged)
-        except SettingsError as mistake:
-            assert str(mistake).isprintable()
+        except SettingsError:
             refused += 1
         else:  # padding, dates and other bytes that hold nothing
             assert all(torch.equal(tensor, read["state_dict"][name]) for name, tensor in tensors.items())
