@@ -68,14 +68,14 @@ def train(run: Run) -> int:
         epochs = check_checkpoint(run.checkpoint, settings, options["precision"], classifier, data.class_names, callbacks)
         if rank_info.is_global_zero:
             print(describe_changes(run.changes, epochs))
-    output, divergence = None, None
+    output = None
     try:
         output = open_output(run, data, classifier, options, rank_info)
         trainer = build_trainer(settings, data, probes, options, output)
-        trainer.fit(classifier, data, ckpt_path=run.checkpoint, weights_only=True)
-        trainer.test(classifier, data, verbose=False)
-    except DivergedError as stop:
-        divergence = str(stop)
+        divergence = fit_and_test(trainer, classifier, data, run.checkpoint)
+        if not rank_info.is_global_zero:
+            return 0  # Lightning would take any other for a crash of this process
+        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started)
     except SystemExit:  # Lightning's answer to Ctrl-C
         return report_interruption(output)
     except (OSError, torch.OutOfMemoryError) as problem:  # such as a full disk
@@ -84,12 +84,16 @@ def train(run: Run) -> int:
         if not str(problem).startswith("DataLoader worker"):  # torch has no type of its own for one that was killed
             raise
         return report_shortage(run, output, problem)
-    if not output.rank_info.is_global_zero:
-        return 0  # Lightning would take any other for a crash of this process
+
+
+def fit_and_test(trainer: Trainer, classifier: Classifier, data: ImageDataModule, checkpoint: Path | None) -> str | None:
+    """Train, from a checkpoint where there is one, and test. Returns how the training diverged; None if it didn't."""
     try:
-        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started)
-    except OSError as problem:
-        return report_shortage(run, output, problem)
+        trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.test(classifier, data, verbose=False)
+    except DivergedError as stop:
+        return str(stop)
+    return None
 
 
 def check_image_sizes(settings: Settings) -> None:
