@@ -154,7 +154,7 @@ class Runner:
             trial.set_user_attr("failed", damaged)
             self.study.optuna.tell(trial, state=TrialState.FAIL)
         elif summary.get("diverged"):
-            trial.set_user_attr("diverged", str(summary["divergence"]))
+            trial.set_user_attr("diverged", str(summary.get("divergence")))
             self.study.optuna.tell(trial, state=TrialState.PRUNED)
         elif (value := metric.best_value(rows, summary)) is None:
             known = ", ".join(sorted(rows[-1])) if rows else "nothing"

@@ -43,7 +43,8 @@ class Metric:
         """Return the best value over the epochs, or of a figure taken once at the end that one; None without any."""
         values = [row[self.name] for row in rows if self.name in row]
         if not values:
-            return summary.get(self.name)
+            value = summary.get(self.name)
+            return value if isinstance(value, int | float) and not isinstance(value, bool) else None
         return max(values) if self.maximize else min(values)
 
 
