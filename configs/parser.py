@@ -44,10 +44,7 @@ def parse(arguments: list[str], base: Settings | None = None) -> Settings:
     presets = {key: value for key, value in pairs if _names_preset(key, value)}
     files = [value for key, value in pairs if key == "config"]
 
-    defaults = base or Settings()
-    for key, _ in fields():
-        _refuse_references(attrgetter(key)(defaults), f"{key}, from the environment")
-    config: DictConfig = OmegaConf.structured(defaults)
+    config = _structured(base or Settings())
     for file in files:
         _set(config, _load(Path(file)), f"{file}: ")
     for group in GROUPS:
@@ -70,7 +67,7 @@ def split(arguments: list[str]) -> list[tuple[str, str]]:
 
 def settings_from(content: dict[str, Any], origin: str) -> Settings:
     """Return the settings that a checkpoint holds, see ``plain``. Raises SettingsError, which begins with ``origin``."""
-    config: DictConfig = OmegaConf.structured(Settings())
+    config = _structured(Settings())
     leaves = {RENAMED.get(key, key): value for key, value in _leaves(content).items()}
     _set(config, leaves | {"resume": None}, f"{origin}: ")
     settings = typing.cast(Settings, OmegaConf.to_object(config))
@@ -200,6 +197,14 @@ def _leaves(content: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def _structured(settings: Settings) -> DictConfig:
+    """Return settings as OmegaConf checks them, with no references in those that come from the environment."""
+    for key, value in flat(settings).items():
+        _refuse_references(value, f"{key}, from the environment")
+    config: DictConfig = OmegaConf.structured(settings)
+    return config
+
+
 def _set(config: DictConfig, changes: dict[str, Any], origin: str) -> None:
     """Set settings by dotted key. Raises SettingsError, which begins with ``origin``, for what they can't be set to."""
     for key, value in changes.items():
@@ -213,6 +218,8 @@ def _set(config: DictConfig, changes: dict[str, Any], origin: str) -> None:
 
 
 def _refuse_references(value: Any, origin: str) -> None:
-    for each in value if isinstance(value, list) else [value]:
-        if isinstance(each, str) and ("${" in each or each == "???"):  # OmegaConf's references, and its mark of a gap
-            raise SettingsError(f"{origin}: references such as ${{...}} are not read; write the value itself")
+    if isinstance(value, list):
+        for each in value:
+            _refuse_references(each, origin)
+    elif isinstance(value, str) and ("${" in value or value == "???"):  # OmegaConf's references, and its mark of a gap
+        raise SettingsError(f"{origin}: references such as ${{...}} are not read; write the value itself")

@@ -64,11 +64,13 @@ def check_checkpoint(
         raise refuse(f"is of no version of Lightning: {checkpoint['pytorch-lightning_version']}")
     if len(checkpoint["optimizer_states"]) != 1 or len(checkpoint["lr_schedulers"]) != 1:
         raise refuse("holds no state of the optimiser and its schedule")
-    changes_since(plain_leaves(settings_from(checkpoint["settings"], str(path))), plain_leaves(settings))
-    if checkpoint.get("precision", precision) != precision:
-        before = checkpoint["precision"]
-        raise SettingsError(f"trainer.precision={precision}: the run in {path.parent.parent} computes in {before}; "
-                            f"add trainer.precision={before}")  # fmt: skip
+    saved = settings_from(checkpoint["settings"], str(path))
+    changes_since(plain_leaves(saved), plain_leaves(settings))
+    asked = saved.trainer.precision
+    before = checkpoint.get("precision", precision if asked == "auto" else asked)  # an older one knows only what was asked for
+    if before != precision:
+        run = path.parent.parent
+        raise SettingsError(f"trainer.precision: {run} computes in {before}, not {precision}; add trainer.precision={before}")
     if checkpoint["class_names"] != class_names:
         raise refuse(
             f"was trained on {len(checkpoint['class_names'])} classes, which aren't the {len(class_names)} of the data"

@@ -63,7 +63,11 @@ def test_a_folder_that_is_gone_ends_the_training_and_is_not_made_anew(
     folder = tmp_path / "run"
     folder.mkdir()
     lock = lock_folder(folder)
-    disturb = Disturb(lambda: folder.rename(tmp_path / "elsewhere") if what == "moved" else shutil.rmtree(folder))
+
+    def move() -> None:
+        folder.rename(tmp_path / "elsewhere")
+
+    disturb = Disturb(move if what == "moved" else lambda: shutil.rmtree(folder))
     recorder = CSVRecorder(folder, "title")
     with pytest.raises(FileNotFoundError, match=str(folder)):
         make_trainer(3, [disturb, FolderGuard(folder), recorder]).fit(classifier, shapes)
