@@ -120,7 +120,7 @@ def _parse_number(entry: dict[str, Any], kind: str) -> Number:
     if kind.startswith("q_"):
         step = float(entry.pop("q", 1))
         if not 0 < step < math.inf:
-            raise ValueError("q must be a number above 0")
+            raise ValueError("q must be above 0")
         integer = step.is_integer()
     arguments = _take_arguments(entry, kind, names)
     if entry:
