@@ -37,9 +37,8 @@ def suggest(key: str) -> str | None:
     known = {name: name for name, _ in fields()}
     last_parts = {name.rpartition(".")[2]: name for name in known}
     whole = SYNONYMS | known | {group: group for group in GROUPS}
-    spelt = [
-        part.lower().replace("-", "_")[:100] for part in (key, key.rpartition(".")[2])
-    ]  # difflib's time grows by the square
+    # Cut, as difflib's time grows by the square.
+    spelt = [part.lower().replace("-", "_")[:100] for part in (key, key.rpartition(".")[2])]
     for wanted in spelt:
         if found := (last_parts | whole).get(wanted):
             return found
