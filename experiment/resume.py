@@ -81,7 +81,7 @@ def check_checkpoint(
     if lost := [each.state_key for each in callbacks if each.state_dict() and each.state_key not in states]:
         raise refuse(f"lacks what {', '.join(lost)} had recorded, as another version of this program would leave it")
     rows = states["CSVRecorder"].get("rows") if isinstance(states["CSVRecorder"], dict) else None
-    epochs = checkpoint["epoch"] + 1
+    epochs: int = checkpoint["epoch"] + 1
     if not isinstance(rows, list) or len(rows) != epochs:
         raise refuse(f"has {epochs} epochs behind it, but other rows of figures")
     return epochs

@@ -72,9 +72,7 @@ keys = st.one_of(
     st.sampled_from([*GROUPS, "config", "optim", "data.", ".", "a[0]", "optim[lr]", "__class__", "trainer.max_epochs.x"]),
     mutated(st.sampled_from(KEYS)),
 )
-presets = st.one_of(
-    *(st.sampled_from(preset_names(group)).map(lambda name, group=group: f"{group}={name}") for group in GROUPS)
-)
+presets = st.sampled_from([f"{group}={name}" for group in GROUPS for name in preset_names(group)])
 words = st.one_of(
     st.builds("{}{}={}".format, st.sampled_from(["", "--"]), keys, texts),
     st.builds(
