@@ -119,7 +119,7 @@ def test_a_loading_process_killed_in_the_middle_of_saving_is_told_as_that(
             raise RuntimeError("unexpected pos 384278464 vs 384278352")
 
     monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(RuntimeError, match="^DataLoader worker"):
+    with pytest.raises(RuntimeError, match=r"^DataLoader worker"):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
     assert os.listdir(tmp_path) == []
 
