@@ -304,5 +304,5 @@ def report_shortage(run: Run, output: Output | None, problem: Exception) -> int:
             hint = f". {output.folder} was moved or deleted while the training wrote to it; resume it where it is now"
     elif not run.checkpoint:
         hint = ". Nothing was left behind"
-    print(f"\ntrain.py: {' '.join(str(problem).split())}{hint}", file=sys.stderr)
+    print(f"\ntrain.py: {' '.join(str(problem).split()).rstrip('.')}{hint}", file=sys.stderr)
     return 1
