@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     """Run a sweep.
 
     Returns:
-        The exit status: 0 done, 1 trials failed, 2 a mistake in the file or the arguments, 130 interrupted.
+        The exit status: 0 done, 1 trials failed or the disk is full, 2 a mistake in the file or the arguments, 130 interrupted.
     """
     options = _parse_arguments(arguments)
     try:
@@ -42,6 +42,9 @@ def main(arguments: list[str]) -> int:
     except Timeout:
         hint = "is being run already; --jobs runs several trials at a time, --storage shares them among machines"
         print(f"sweep.py: the sweep in {folder} {hint}", file=sys.stderr)
+    except OSError as problem:  # such as a full disk
+        print(f"sweep.py: {problem}; the same command resumes the sweep", file=sys.stderr)
+        return 1
     return 2
 
 

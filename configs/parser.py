@@ -5,57 +5,79 @@ A preset is a small YAML file in ``configs/presets/<group>/`` that may set any k
 """
 
 import dataclasses
-import difflib
 import typing
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.files import atomic_write_text
+from configs.hints import RENAMED, explain_unknown, suggest
 from configs.settings import Settings, SettingsError, fields
 from configs.validation import validate
+from configs.yaml_reader import read_yaml, read_yaml_file
 
 PRESETS = Path(__file__).parent / "presets"
 GROUPS = ("recipe", "model", "data", "logger")
 DEFAULT_PRESETS = {"recipe": "fast", "model": "alexnet", "data": "caltech101", "logger": "wandb"}
-RENAMED = {"viz.answers": "viz.sensitivity", "viz.numbers": "viz.metrics", "viz.strongest": "viz.top_maps"}
-"""Settings by the names that they once had: command lines, sweeps and config files of that time may still hold them."""
+_KNOWN = {key for key, _ in fields()}
+_TEXTS = {key for key, entry in fields() if str in (entry.type, *typing.get_args(entry.type))}
 
 
-def parse(arguments: list[str]) -> Settings:
+def parse(arguments: list[str], base: Settings | None = None) -> Settings:
     """Read the settings from the command line's arguments.
+
+    No value may refer to another or to the environment: OmegaConf would fill in what ``${...}`` names, such as a secret, and
+    the settings are recorded. References are refused in the values as they were parsed, whatever escapes they were written
+    with, before OmegaConf sees them.
 
     Args:
         arguments: those after ``train.py``: ``group=preset``, ``dotted.key=value``, ``--config FILE``.
+        base: the settings to change, of which presets not named stay out; None for the defaults.
 
     Raises:
         SettingsError: an unknown key, a value of the wrong type or out of range, an unreadable file.
     """
-    pairs = [_split_argument(argument) for argument in _join_config(arguments)]
-    groups = {key: value for key, value in pairs if key in GROUPS}
+    pairs = split(arguments)
+    presets = {key: value for key, value in pairs if _names_preset(key, value)}
     files = [value for key, value in pairs if key == "config"]
-    dotted = [(key, value) for key, value in pairs if key not in (*GROUPS, "config")]
 
-    config: DictConfig = OmegaConf.structured(Settings)
+    config = _structured(base or Settings())
     for file in files:
-        config = _merge(config, _load(Path(file).expanduser()), file)
+        _set(config, _load(Path(file).expanduser()), f"{file}: ")
     for group in GROUPS:
-        if group in groups or not files:
-            name = groups.get(group, DEFAULT_PRESETS[group])
-            config = _merge(config, _load(_preset_file(group, name)), f"{group}={name}")
-    for key, value in dotted:
-        if not value.startswith("{"):  # several settings of a group at once: optim={'lr': 0.1}
-            _check_key(key)
-        config = _merge(config, _read_pair(key, value), f"{key}={value}")
+        if group in presets or not (files or base):
+            _set(config, preset(group, presets.get(group, DEFAULT_PRESETS[group])), "")
+    for key, value in pairs:
+        if key != "config" and not _names_preset(key, value):
+            _set(config, _read_value(key, value), "")
     settings = typing.cast(Settings, OmegaConf.to_object(config))
     validate(settings)
     if settings.data.seed == -1:
         settings.data.seed = settings.seed
     return settings
+
+
+def split(arguments: list[str]) -> list[tuple[str, str]]:
+    """Return the arguments as keys and values, both as typed. Raises SettingsError for one that is no ``key=value``."""
+    return [_split_argument(argument) for argument in _join_config(arguments)]
+
+
+def settings_from(content: dict[str, Any], origin: str) -> Settings:
+    """Return the settings that a checkpoint holds, see ``plain``. Raises SettingsError, which begins with ``origin``."""
+    config = _structured(Settings())
+    leaves = {RENAMED.get(key, key): value for key, value in _leaves(content).items()}
+    _set(config, leaves | {"resume": None}, f"{origin}: ")
+    settings = typing.cast(Settings, OmegaConf.to_object(config))
+    validate(settings)
+    return settings
+
+
+def preset(group: str, name: str) -> dict[str, Any]:
+    """Return what a preset sets, by dotted key. Raises SettingsError where there is none of that name."""
+    return _load(_preset_file(group, name))
 
 
 def load_settings(file: Path) -> Settings:
@@ -111,9 +133,9 @@ def help_text() -> str:
 
 
 def _join_config(arguments: list[str]) -> list[str]:
-    """Return the arguments with ``--config FILE`` as one of them, ``config=FILE``."""
+    """Return the arguments with each ``--config FILE`` as one of them, ``config=FILE``."""
     joined = list(arguments)
-    if "--config" in joined[:-1]:
+    while "--config" in joined[:-1]:
         position = joined.index("--config")
         joined[position : position + 2] = [f"config={joined[position + 1]}"]
     return joined
@@ -122,17 +144,30 @@ def _join_config(arguments: list[str]) -> list[str]:
 def _split_argument(argument: str) -> tuple[str, str]:
     key, equals, value = argument.removeprefix("--").partition("=")
     if not equals or not key:
-        raise SettingsError(f"{argument!r} is not key=value; python train.py --help shows every key")
-    if "${" in value:
-        raise SettingsError(f"{argument}: references such as ${{...}} are not read; write the value itself")
+        meant = suggest(key)
+        hint = f"did you mean {meant}=VALUE?" if meant else "python train.py --help shows every key"
+        raise SettingsError(f"{argument!r} is not key=value; {hint}")
+    if not value:
+        raise SettingsError(f"{key}=: there is no value; {key}=null is none at all")
     return key, value
 
 
-def _read_pair(key: str, value: str) -> DictConfig:
+def _names_preset(key: str, value: str) -> bool:
+    """Return whether ``key=value`` takes a preset; ``model={'dropout': 0}`` sets settings."""
+    return key in GROUPS and not value.startswith("{")
+
+
+def _read_value(key: str, text: str) -> dict[str, Any]:
+    """Return the settings that ``key=text`` sets. Text for a setting that is a text stays as it was typed, such as 007."""
     try:
-        return OmegaConf.from_dotlist([f"{key}={'null' if value == 'None' else value}"])
-    except yaml.YAMLError as problem:
-        raise SettingsError(f"{key}={value}: the value is not valid YAML: {_first_line(problem)}") from problem
+        value, _ = read_yaml("null" if text == "None" else text, exponents=True)
+    except ValueError as problem:
+        raise SettingsError(f"{key}={text}: the value is not valid YAML: {problem}") from problem
+    if isinstance(value, dict):  # several settings of a group at once: optim={'lr': 0.1}
+        return _leaves(value, key)
+    if isinstance(value, bool | int | float) and key in _TEXTS:
+        value = text
+    return {key: value}
 
 
 def _preset_file(group: str, name: str) -> Path:
@@ -141,59 +176,50 @@ def _preset_file(group: str, name: str) -> Path:
     return PRESETS / group / f"{name}.yaml"
 
 
-def _load(file: Path) -> DictConfig:
-    try:
-        loaded = OmegaConf.load(file)
-    except yaml.YAMLError as problem:
-        raise SettingsError(f"{file} is not valid YAML: {_first_line(problem)}") from problem
-    except (OSError, ValueError, OmegaConfBaseException) as problem:
-        raise SettingsError(f"{file} can't be read: {_first_line(problem)}") from problem
-    if not isinstance(loaded, DictConfig):
+def _load(file: Path) -> dict[str, Any]:
+    """Return the settings in a file, by dotted key, but not what the run that saved it had resumed."""
+    content, _ = read_yaml_file(file, exponents=True)
+    if not isinstance(content, dict):
         raise SettingsError(f"{file} is not a mapping of settings")
-    if "${" in file.read_text():
-        raise SettingsError(f"{file}: references such as ${{...}} are not read; write the value itself")
-    if old := [key for key in RENAMED if _holds(loaded, key)]:
-        raise SettingsError(f"{file}: {'; '.join(map(_explain_unknown, old))}; change that in the file")
-    return loaded
+    settings = _leaves(content)
+    if old := [key for key in RENAMED if key in settings]:
+        raise SettingsError(f"{file}: {'; '.join(map(explain_unknown, old))}; change that in the file")
+    settings.pop("resume", None)
+    return settings
 
 
-def _holds(config: DictConfig, key: str) -> bool:
-    group, _, name = key.partition(".")
-    settings = config.get(group)
-    return isinstance(settings, DictConfig) and name in settings
+def _leaves(content: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what nested mappings hold as one level of dotted keys."""
+    leaves: dict[str, Any] = {}
+    for name, value in content.items():
+        key = f"{prefix}.{name}" if prefix else str(name)
+        leaves |= _leaves(value, key) if isinstance(value, dict) else {key: value}
+    return leaves
 
 
-def _check_key(key: str) -> None:
-    known = [name for name, _ in fields()]
-    if key in known:
-        return
-    if any(name.startswith(f"{key}.") for name in known):
-        raise SettingsError(f"{key} is a group of settings: set {key}.NAME=value; python train.py --help shows them")
-    raise SettingsError(_explain_unknown(key))
+def _structured(settings: Settings) -> DictConfig:
+    """Return settings as OmegaConf checks them, with no references in those that come from the environment."""
+    for key, value in flat(settings).items():
+        _refuse_references(value, f"{key}, from the environment")
+    config: DictConfig = OmegaConf.structured(settings)
+    return config
 
 
-def _explain_unknown(key: str) -> str:
-    if key in RENAMED:
-        return f"{key} is now called {RENAMED[key]}"
-    known = {name: name for name, _ in fields()}
-    by_last_part = {name.rpartition(".")[2]: name for name in known}
-    for names, wanted in ((known, key), (by_last_part, key.rpartition(".")[2])):
-        if close := difflib.get_close_matches(wanted, names, 1):
-            return f"unknown setting {key}; did you mean {names[close[0]]}?"
-    return f"unknown setting {key}; python train.py --help shows every key"
+def _set(config: DictConfig, changes: dict[str, Any], origin: str) -> None:
+    """Set settings by dotted key. Raises SettingsError, which begins with ``origin``, for what they can't be set to."""
+    for key, value in changes.items():
+        if key not in _KNOWN:
+            raise SettingsError(f"{origin}{explain_unknown(key)}")
+        _refuse_references(value, f"{origin}{key}={value}")
+        try:
+            OmegaConf.update(config, key, value)
+        except (OmegaConfBaseException, ValueError, OverflowError) as problem:
+            raise SettingsError(f"{origin}{key}={value}: {(str(problem).splitlines() or ['not possible'])[0]}") from problem
 
 
-def _merge(config: DictConfig, change: DictConfig, origin: str) -> DictConfig:
-    try:
-        return typing.cast(DictConfig, OmegaConf.merge(config, change))
-    except OmegaConfBaseException as problem:
-        key = str(getattr(problem, "full_key", "") or "")
-        known = [name for name, _ in fields()]
-        if not key or key in known or any(name.startswith(f"{key}.") for name in known):
-            raise SettingsError(f"{origin}: {_first_line(problem)}") from problem
-        explanation = _explain_unknown(key)
-        raise SettingsError(explanation if "=" in origin else f"{origin}: {explanation}") from problem
-
-
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
+def _refuse_references(value: Any, origin: str) -> None:
+    if isinstance(value, list):
+        for each in value:
+            _refuse_references(each, origin)
+    elif isinstance(value, str) and ("${" in value or value == "???"):  # OmegaConf's references, and its mark of a gap
+        raise SettingsError(f"{origin}: references such as ${{...}} are not read; write the value itself")

@@ -11,14 +11,53 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+LONGEST_MESSAGE = 1500  # characters; a longer one is cut in the middle, which is the value that was typed
+
 
 class SettingsError(ValueError):
-    """A mistake in what the user asked for. Its message is one line, says what to do, and is shown without a traceback."""
+    """A mistake in what the user asked for. Its message says what to do, and is shown without a traceback.
+
+    It is one line whatever was typed: line breaks and control characters are written out.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
+        if len(line) > LONGEST_MESSAGE:
+            line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
+        super().__init__(line)
 
 
-def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
-    """Build a dataclass field with its explanation and, where only some words are allowed, these as its choices."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+@dataclass(frozen=True)
+class Bounds:
+    """The numbers from ``low`` to ``high``, or only those ``above`` and ``below`` them."""
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        return (self.low < number or (self.low == number and not self.above)) and (
+            number < self.high or (number == self.high and not self.below)
+        )
+
+    def __str__(self) -> str:
+        return f"{'above' if self.above else 'from'} {self.low} to {'below ' if self.below else ''}{self.high}"
+
+
+COUNT = Bounds(1, 1_000_000)
+SIZE = Bounds(0, 1_000_000)
+SHARE = Bounds(0, 1, below=True)
+SIDE = Bounds(67, 1024)
+LARGEST_SEED = 2**32 - 1  # Lightning's
+
+
+def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, bounds: Bounds | None = None) -> Any:
+    """Build a dataclass field with its explanation and, where not all is allowed, the words or the bounds that are."""
+    metadata = {"help": help, "choices": choices, "bounds": bounds}
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def expand_home(path: str | None) -> str | None:
@@ -30,7 +69,7 @@ def from_environment(variable: str, default: str | None, help: str) -> Any:
     """Build a field whose default is an environment variable's value at start, else ``default``."""
     return field(
         default_factory=lambda: os.environ.get(variable, default),
-        metadata={"help": f"{help} [default: ${variable}, else {default or 'none'}]", "choices": None},
+        metadata={"help": f"{help} [default: ${variable}, else {default or 'none'}]", "choices": None, "bounds": None},
     )
 
 
@@ -40,11 +79,17 @@ class ModelSettings:
     activation: str = setting("relu", "activation after each layer", ("relu", "leaky_relu", "tanh", "sigmoid"))
     pooling: str = setting("max", "kind of pooling", ("max", "average", "l2"))
     norm: str = setting("lrn", "normalisation after pool1 and pool2", ("lrn", "batch", "none"))
-    dropout: float = setting(0.5, "dropout on both hidden dense layers")
-    smooth_start: float = setting(1.5, "smooth the first layer's start by a Gaussian of so many pixels; 0 for plain noise")
-    streams: int = setting(1, "2 is the original AlexNet: conv2, conv4 and conv5 in two groups (AlexNet only)")
-    conv1_size: int = setting(11, "side of the first layer's filters in pixels (AlexNet only; ZFNet has 7)")
-    conv1_stride: int = setting(4, "stride of the first layer in pixels (AlexNet only; ZFNet has 2)")
+    dropout: float = setting(0.5, "dropout on both hidden dense layers", bounds=SHARE)
+    smooth_start: float = setting(
+        1.5, "smooth the first layer's start by a Gaussian of so many pixels; 0 for plain noise", bounds=Bounds(0, 20)
+    )
+    streams: int = setting(
+        1, "2 is the original AlexNet: conv2, conv4 and conv5 in two groups (AlexNet only)", bounds=Bounds(1, 2)
+    )
+    conv1_size: int = setting(
+        11, "side of the first layer's filters in pixels (AlexNet only; ZFNet has 7)", bounds=Bounds(1, 31)
+    )
+    conv1_stride: int = setting(4, "stride of the first layer in pixels (AlexNet only; ZFNet has 2)", bounds=Bounds(1, 8))
     weights: str | None = setting(
         None, "start from a run's checkpoint or torchvision's AlexNet; a new last layer for new classes"
     )
@@ -64,33 +109,43 @@ class DataSettings:
     )
     background: bool = setting(False, "keep BACKGROUND_Google as a class of its own")
     split: str = setting("fraction", "fraction: stratified; per_class: a fixed number of each class", ("fraction", "per_class"))
-    test_fraction: float = setting(0.2, "share of each class that is tested (split=fraction)")
-    train_per_class: int = setting(30, "training images of each class (split=per_class)")
-    test_per_class: int = setting(50, "at most this many test images of each class (split=per_class)")
-    val_fraction: float = setting(0.1, "share of the training part kept for validation; 0 for none")
-    seed: int = setting(1, "draws the split; for shapes, the images too; -1: the run's seed draws them")
-    image_size: int | None = setting(192, "side of the square input in pixels; null for the architecture's own, 227 or 224")
-    train_sizes: list[int] = field(
-        default_factory=lambda: [112, 128, 160, 192],
-        metadata={
-            "help": "sides of the training images in equal stages of the run, small ones first; [] for image_size throughout",
-            "choices": None,
-        },
+    test_fraction: float = setting(
+        0.2, "share of each class that is tested (split=fraction)", bounds=Bounds(0, 1, above=True, below=True)
     )
-    batch_size: int = setting(64, "images per step, over all devices together")
-    workers: int | None = setting(None, "processes that load images [default: none without a GPU, else up to 8]")
+    train_per_class: int = setting(30, "training images of each class (split=per_class)", bounds=COUNT)
+    test_per_class: int = setting(50, "at most this many test images of each class (split=per_class)", bounds=COUNT)
+    val_fraction: float = setting(0.1, "share of the training part kept for validation; 0 for none", bounds=SHARE)
+    seed: int = setting(
+        1, "draws the split; for shapes, the images too; -1: the run's seed draws them", bounds=Bounds(-1, LARGEST_SEED)
+    )
+    image_size: int | None = setting(
+        192, "side of the square input in pixels; null for the architecture's own, 227 or 224", bounds=SIDE
+    )
+    train_sizes: list[int] = setting(
+        [112, 128, 160, 192],
+        "sides of the training images in equal stages of the run, small ones first; [] for image_size throughout",
+        bounds=SIDE,
+    )
+    batch_size: int = setting(64, "images per step, over all devices together", bounds=COUNT)
+    workers: int | None = setting(
+        None, "processes that load images [default: none without a GPU, else up to 8]", bounds=Bounds(0, 256)
+    )
     cache: bool = setting(True, "decode the images once, into a memory-mapped file")
     cache_dir: str | None = setting(
         None, "folder of that file [default: cache beside 101_ObjectCategories; data/cache for data=folder]"
     )
-    crop_area: float = setting(0.3, "training crops cover at least this share of the image; 1 for no crops")
+    crop_area: float = setting(
+        0.3, "training crops cover at least this share of the image; 1 for no crops", bounds=Bounds(0, 1, above=True)
+    )
     flip: bool = setting(True, "mirror half of the training images")
-    jitter: float = setting(0.2, "brightness, contrast and saturation change by up to this share; 0 for none")
+    jitter: float = setting(0.2, "brightness, contrast and saturation change by up to this share; 0 for none", bounds=SHARE)
     cutmix: float = setting(
-        0.5, "share of the training images with a rectangle of another image, until 7/8 of the run; 0 for none"
+        0.5,
+        "share of the training images with a rectangle of another image, until 7/8 of the run; 0 for none",
+        bounds=Bounds(0, 1),
     )
     test_crops: bool = setting(True, "at the end of the run, test each image by ten crops: corners and centre, mirrored too")
-    images_per_class: int = setting(60, "images generated of each class (shapes only)")
+    images_per_class: int = setting(60, "images generated of each class (shapes only)", bounds=Bounds(5, 10_000))
 
     def __post_init__(self) -> None:
         self.root = os.path.expanduser(self.root)
@@ -100,30 +155,35 @@ class DataSettings:
 @dataclass
 class OptimSettings:
     name: str = setting("adamw", "adamw, or sgd with Nesterov momentum", ("adamw", "sgd"))
-    lr: float = setting(0.0004, "highest learning rate")
+    lr: float = setting(0.0004, "highest learning rate", bounds=Bounds(0, 1_000_000, above=True))
     filter_rate: float = setting(
         0.08,
         "highest rate of convolution filters, relative to their size, which is then limited; 0: as all weights (adamw)",
+        bounds=SHARE,
     )
-    auxiliary_weight: float = setting(0.5, "weight of an auxiliary classifier on the last convolution, in training only")
-    momentum: float = setting(0.9, "momentum (sgd)")
-    weight_decay: float = setting(0.3, "weight decay, on weights but not on biases and norms")
-    warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0")
+    auxiliary_weight: float = setting(
+        0.5, "weight of an auxiliary classifier on the last convolution, in training only", bounds=SIZE
+    )
+    momentum: float = setting(0.9, "momentum (sgd)", bounds=SHARE)
+    weight_decay: float = setting(0.3, "weight decay, on weights but not on biases and norms", bounds=SIZE)
+    warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0", bounds=SIZE)
     schedule: str = setting("cosine", "the rate after warm-up: cosine falls to 0", ("cosine", "constant"))
-    label_smoothing: float = setting(0.1, "share of each target spread over all classes")
-    clip: float = setting(5.0, "largest norm of the gradient; 0 for no clipping")
+    label_smoothing: float = setting(0.1, "share of each target spread over all classes", bounds=SHARE)
+    clip: float = setting(5.0, "largest norm of the gradient; 0 for no clipping", bounds=SIZE)
     filter_radius: float = setting(
-        0.0, "largest RMS of a convolution filter, for inputs in grey levels; 0 for no limit; Zeiler and Fergus: 0.1"
+        0.0,
+        "largest RMS of a convolution filter, for inputs in grey levels; 0 for no limit; Zeiler and Fergus: 0.1",
+        bounds=SIZE,
     )
 
 
 @dataclass
 class TrainerSettings:
-    max_epochs: int = setting(60, "epochs to train")
+    max_epochs: int = setting(60, "epochs to train", bounds=COUNT)
     accelerator: str = setting("auto", "what to compute on (Lightning)", ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: str = setting("auto", "auto, a number, or a list such as 0,1 (Lightning)")
-    num_nodes: int = setting(1, "machines (Lightning)")
-    strategy: str = setting("auto", "auto, ddp ... (Lightning)")
+    num_nodes: int = setting(1, "machines (Lightning)", bounds=Bounds(1, 10_000))
+    strategy: str = setting("auto", "how several devices train together (Lightning)", ("auto", "ddp"))
     precision: str = setting(
         "auto",
         "numbers to compute with (Lightning); auto: bf16-mixed where the machine has instructions for it, else 32-true",
@@ -134,17 +194,14 @@ class TrainerSettings:
 
 @dataclass
 class VizSettings:
-    every_n_epochs: int = setting(1, "make pictures every so many epochs, and after the last; 0 for none")
-    probes: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "images to look at: files such as Faces/image_0001.jpg, classes for their first image, or files from "
-            "elsewhere [default: the data set's own eight]",
-            "choices": None,
-        },
+    every_n_epochs: int = setting(1, "make pictures every so many epochs, and after the last; 0 for none", bounds=SIZE)
+    probes: list[str] = setting(
+        [],
+        "images to look at: files such as Faces/image_0001.jpg, classes for their first image, or files from elsewhere "
+        "[default: the data set's own eight]",
     )
-    maps: int = setting(100, "feature maps shown of each layer")
-    top_maps: int = setting(4, "maps of each layer whose nine strongest activations are shown; 0 for none")
+    maps: int = setting(100, "feature maps shown of each layer", bounds=COUNT)
+    top_maps: int = setting(4, "maps of each layer whose nine strongest activations are shown; 0 for none", bounds=SIZE)
     metrics: bool = setting(True, "measure the projections of the probes: block artefacts, localisation, class sensitivity ...")
     sensitivity: bool = setting(True, "after the last epoch, picture what the prediction depends on: occlusion and invariance")
     scale: str = setting("robust", "range of a picture: robust: anew each time; fixed: as first seen", ("robust", "fixed"))
@@ -169,10 +226,10 @@ class Settings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     viz: VizSettings = field(default_factory=VizSettings)
     logger: LoggerSettings = field(default_factory=LoggerSettings)
-    seed: int = setting(1, "weights, order of the images, augmentation, dropout")
+    seed: int = setting(1, "weights, order of the images, augmentation, dropout", bounds=Bounds(0, LARGEST_SEED))
     runs: str = setting("runs", "folder that holds the runs' folders")
-    name: str | None = setting(None, "name of the run's folder [default: model-data-seed, numbered]")
-    resume: str | None = setting(None, "run to resume: last, a run's folder or a checkpoint file")
+    name: str | None = setting(None, "name of the run's folder in runs [default: model-data-seed, numbered]")
+    resume: str | None = setting(None, "run to resume: last for the newest, a run's folder, or its last.ckpt")
 
     def __post_init__(self) -> None:
         self.runs, self.resume = os.path.expanduser(self.runs), expand_home(self.resume)

@@ -1,14 +1,20 @@
 """What settings must hold beyond their types: choices, bounds, and combinations that make sense."""
 
+import os
+import re
 from operator import attrgetter
 
 from configs.settings import Settings, SettingsError, fields
+from configs.yaml_reader import control_character
+
+LONGEST_NAME = 200  # bytes: a file system takes 255, and names get endings
 
 
 def validate(settings: Settings) -> None:
-    """Raise SettingsError for a word that is not among the choices, a number out of bounds or an impossible combination."""
+    """Raise SettingsError for a value outside its choices or bounds, a text with no such use, an impossible combination."""
     _check_choices(settings)
     _check_bounds(settings)
+    _check_text(settings)
     _check_combinations(settings)
 
 
@@ -20,43 +26,28 @@ def _check_choices(settings: Settings) -> None:
 
 
 def _check_bounds(settings: Settings) -> None:
-    data, optim, model, viz = settings.data, settings.optim, settings.model, settings.viz
-    for key, holds, wanted in (
-        ("optim.lr", optim.lr > 0, "above 0"),
-        ("optim.momentum", 0 <= optim.momentum < 1, "from 0 to below 1"),
-        ("optim.weight_decay", optim.weight_decay >= 0, "0 or more"),
-        ("optim.warmup_epochs", optim.warmup_epochs >= 0, "0 or more"),
-        ("optim.label_smoothing", 0 <= optim.label_smoothing < 1, "from 0 to below 1"),
-        ("optim.clip", optim.clip >= 0, "0 or more"),
-        ("optim.filter_rate", 0 <= optim.filter_rate < 1, "from 0 to below 1"),
-        ("optim.auxiliary_weight", optim.auxiliary_weight >= 0, "0 or more"),
-        ("optim.filter_radius", optim.filter_radius >= 0, "0 or more"),
-        ("trainer.max_epochs", settings.trainer.max_epochs >= 1, "1 or more"),
-        ("model.dropout", 0 <= model.dropout < 1, "from 0 to below 1"),
-        ("model.smooth_start", model.smooth_start >= 0, "0 or more"),
-        ("model.streams", model.streams in (1, 2), "1 or 2"),
-        ("model.conv1_size", 1 <= model.conv1_size <= 31, "from 1 to 31 pixels"),
-        ("model.conv1_stride", 1 <= model.conv1_stride <= 8, "from 1 to 8 pixels"),
-        ("data.test_fraction", 0 < data.test_fraction < 1, "between 0 and 1"),
-        ("data.val_fraction", 0 <= data.val_fraction < 1, "from 0 to below 1"),
-        ("data.train_per_class", data.train_per_class >= 1, "1 or more"),
-        ("data.test_per_class", data.test_per_class >= 1, "1 or more"),
-        ("data.batch_size", data.batch_size >= 1, "1 or more"),
-        ("data.image_size", data.image_size is None or 67 <= data.image_size <= 1024, "from 67 to 1024 pixels"),
-        ("data.train_sizes", all(67 <= size <= 1024 for size in data.train_sizes), "from 67 to 1024 pixels each"),
-        ("data.workers", data.workers is None or data.workers >= 0, "0 or more"),
-        ("data.crop_area", 0 < data.crop_area <= 1, "above 0, at most 1"),
-        ("data.jitter", 0 <= data.jitter < 1, "from 0 to below 1"),
-        ("data.cutmix", 0 <= data.cutmix <= 1, "from 0 to 1"),
-        ("data.images_per_class", data.images_per_class >= 5, "5 or more"),
-        ("viz.every_n_epochs", viz.every_n_epochs >= 0, "0 or more"),
-        ("viz.maps", viz.maps >= 1, "1 or more"),
-        ("viz.top_maps", viz.top_maps >= 0, "0 or more"),
-        ("seed", settings.seed >= 0, "0 or more"),
-        ("data.seed", data.seed >= -1, "0 or more, or -1 for the run's own seed"),
-    ):
-        if not holds:
-            raise SettingsError(f"{key}={attrgetter(key)(settings)}: it must be {wanted}")
+    for key, entry in fields():
+        value, bounds = attrgetter(key)(settings), entry.metadata["bounds"]
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        if bounds and not all(number in bounds for number in numbers):
+            raise SettingsError(f"{key}={value}: it must be {bounds}")
+
+
+def _check_text(settings: Settings) -> None:
+    """Refuse a path with a line break, a name that leads out of its folder, and devices that are no list of numbers."""
+    for key, _ in fields():
+        value = attrgetter(key)(settings)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and (found := control_character(text)):
+                raise SettingsError(f"{key}={text}: it holds the character {found}")
+    name = settings.name
+    if name is not None and (name != name.strip() or name in ("", ".", "..") or {"/", "\\"} & set(name)):
+        raise SettingsError(f"name={name}: it names one folder inside runs={settings.runs}; for another place, set runs=FOLDER")
+    if name is not None and len(os.fsencode(name)) > LONGEST_NAME:
+        raise SettingsError(f"name={name}: it must have at most {LONGEST_NAME} bytes")
+    devices = settings.trainer.devices
+    if not re.fullmatch(r"auto|-1|\[?\d{1,4}(, ?\d{1,4})*,?\]?", devices):
+        raise SettingsError(f"trainer.devices={devices}: it must be auto, a number, or a list of numbers such as 0,1")
 
 
 def _check_combinations(settings: Settings) -> None:

@@ -36,6 +36,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                         raise OSError(first.errno, first.strerror) from problem
                     case KeyboardInterrupt():
                         raise KeyboardInterrupt from problem
+                    case RuntimeError() as first:  # a loading process was killed: torch raises that from a signal's handler
+                        raise RuntimeError(str(first)) from problem
                 raise
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class CSVRecorder(Callback):
         self.rows: list[Row] = []
         self.seconds_before = 0.0  # of the epochs before an interruption
         self._started = 0.0
+        self._warned = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows so far."""
@@ -64,8 +65,15 @@ class CSVRecorder(Callback):
         row |= {name: _number(value) for name, value in sorted(trainer.callback_metrics.items())}
         self.rows.append(row)
         if trainer.is_global_zero:
-            write_rows(self.rows, self.folder / "metrics.csv")
-            save_curves(self.rows, self.folder / "curves.png", self.title)
+            try:  # the rows are in the checkpoint, which has the last word on whether the run can continue
+                write_rows(self.rows, self.folder / "metrics.csv")
+                save_curves(self.rows, self.folder / "curves.png", self.title)
+            except OSError as problem:
+                if not self._warned:
+                    print(
+                        f"{problem}: the figures are kept in the checkpoint and written again after the next epoch", flush=True
+                    )
+                self._warned = True
             for logger in trainer.loggers:
                 logger.log_metrics(row)
             print(format_epoch(self.rows, trainer.max_epochs or 0), flush=True)

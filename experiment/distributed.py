@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 from dataclasses import dataclass
+from types import FrameType
 from typing import TypedDict
 
 from lightning import Callback, LightningModule, Trainer
@@ -62,13 +64,44 @@ def trainer_options(settings: Settings, precision: Precision) -> tuple[TrainerOp
     return options, RankInfo(trial.world_size, trial.is_global_zero)
 
 
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+"""What ends a training as Ctrl-C does: a scheduler, a closed terminal, SLURM's warnings before the time is over."""
+
+_received: list[int] = []
+
+
 def install_signal_handlers() -> None:
-    """Treat SIGTERM as Ctrl-C. Processes that rank zero started ignore both: it ends them itself (``TerminateWorkers``)."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    else:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Treat SIGNALS as Ctrl-C. Processes that rank zero started ignore them: it ends them itself (``TerminateWorkers``)."""
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as after nohup
+            signal.signal(number, _interrupt if first else signal.SIG_IGN)
+    if not first:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+def requeue_job() -> str | None:
+    """Put the SLURM job back into its queue where SIGUSR1 said that its time is over, as Lightning would.
+
+    Returns:
+        What came of it, in one line; None where there was nothing to do.
+    """
+    environment = os.environ
+    if "SLURM_JOB_ID" not in environment or getattr(signal, "SIGUSR1", None) not in _received:
+        return None
+    job = environment["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as problem:
+        return f"SLURM did not requeue job {job}: {problem}"
+    return f"SLURM has requeued job {job}"
 
 
 class TerminateWorkers(Callback):

@@ -4,17 +4,25 @@ Imports neither torch nor Lightning, so that mistakes in the settings are answer
 """
 
 import csv
+import json
 import os
 import re
 import shlex
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from configs.parser import parse
+from configs.parser import flat, load_settings, parse, preset, settings_from, split
 from configs.settings import Settings, SettingsError
 
-_FIXED_WHEN_RESUMING = ("model", "data", "optim", "seed")
-_MAY_MOVE = ("root", "archives", "cache", "cache_dir", "workers")
+MAY_CHANGE = (
+    "trainer.max_epochs", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+    "trainer.progress_bar", "logger.name", "logger.mode", "logger.project", "logger.entity", "logger.group",
+    "viz.every_n_epochs", "viz.maps", "viz.top_maps", "viz.metrics", "viz.sensitivity",
+    "data.root", "data.archives", "data.cache", "data.cache_dir", "data.workers", "runs", "name",
+)  # fmt: skip
+"""Settings that may change in a resumed run; the run then ends otherwise, or in another place, but is still one run."""
 
 ERROR_FILE = "error.txt"
 
@@ -24,76 +32,120 @@ class Run:
     """One run as it was asked for.
 
     settings: all of them. checkpoint: what it resumes from, None for a new run. command: what was typed. folder: its own, None
-    until it is made, which is when nothing in the settings can be a mistake any more.
+    until it is made, which is when nothing in the settings can be a mistake any more. changes: what differs from the settings
+    of the run that it resumes.
     """
 
     settings: Settings
     checkpoint: Path | None
     command: str
     folder: Path | None = None
+    changes: tuple[str, ...] = ()
 
 
 def open_run(arguments: list[str]) -> Run:
     """Read the command line's arguments after ``train.py``.
 
     With ``resume=`` the settings of the interrupted run are the base, so that ``python train.py resume=runs/NAME`` is
-    enough; what decides the result (model, data, optim, seed) can't change.
+    enough; of them only MAY_CHANGE can change.
 
     Raises:
         SettingsError: as ``configs.parser.parse``; nothing to resume; a setting that can't change was changed.
     """
     settings = parse(arguments)
     command = shlex.join(["python", "train.py", *arguments])
+    pairs = split(arguments)
+    words = dict(pairs)
     if settings.resume is None:
+        if "resume" in words:
+            raise SettingsError("resume=null: name what to resume, last or runs/NAME, or leave resume= out for a new run")
         return Run(settings, None, command)
     checkpoint = _checkpoint(settings)
+    saved = _saved_settings(checkpoint)
+    before = plain_leaves(saved)
+    _refuse_presets(words, before, plain_leaves(settings), checkpoint.parent.parent)
+    own = ("recipe", "model", "data", "config")  # the run's own, which its settings hold
+    changed = parse([f"{key}={value}" for key, value in pairs if key not in own or value.startswith("{")], saved)
+    changed.resume = None  # so that its config.yaml repeats the run and does not resume it
+    return Run(changed, checkpoint, command, changes=tuple(changes_since(before, plain_leaves(changed))))
+
+
+def _refuse_presets(words: dict[str, str], before: Mapping[str, Any], typed: Mapping[str, Any], folder: Path) -> None:
+    """Raise SettingsError for a preset or file that isn't that of the run. Typed again as for the first start, it is."""
+    wanted: dict[str, Any] = {}
+    for group in ("recipe", "model", "data", "config"):
+        if group not in words or words[group].startswith("{"):
+            continue
+        if group == "config":
+            wanted = dict(typed)
+        elif group == "recipe":
+            wanted = {key: typed[key] for key in preset(group, words[group])}
+        else:
+            own = "model." if group == "model" else "data.name"
+            wanted = {key: value for key, value in preset(group, words[group]).items() if key.startswith(own)}
+        for key, value in wanted.items():
+            if before[key] != value and key not in MAY_CHANGE:
+                raise SettingsError(f"{group}={words[group]}: the run in {folder} has {key}={before[key]}; leave {group}= out")
+
+
+def plain_leaves(settings: Settings) -> dict[str, object]:
+    """Return all settings by dotted key."""
+    return {key: value for key, value in flat(settings).items() if key != "resume"}
+
+
+def changes_since(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Return what may change and has, with what it was. A setting that is only in one of both is of another version.
+
+    Raises:
+        SettingsError: something else has changed; it is named.
+    """
+    changed = [key for key in now if key in before and before[key] != now[key] and key not in ("runs", "name")]
+    if refused := [key for key in changed if key not in MAY_CHANGE and key != "trainer.precision"]:
+        names = ", ".join(f"{key} (was {before[key]})" for key in refused)
+        raise SettingsError(f"{names} can't change in a resumed run; leave out resume= to start a new one")
+    return [f"{key} {before[key]} -> {now[key]}" for key in changed]
+
+
+def _saved_settings(checkpoint: Path) -> Settings:
+    """Return the settings of an interrupted run: those of its ``config.yaml``, or where it is damaged, of its checkpoint."""
     folder = checkpoint.parent.parent
-    saved = parse([f"config={folder / 'config.yaml'}"])
-    for group in ("model", "data"):
-        asked = [each for each in arguments if each.removeprefix("--") == f"{group}={getattr(settings, group).name}"]
-        if asked and getattr(settings, group).name != getattr(saved, group).name:
-            raise SettingsError(f"{asked[0]}: the run in {folder} has {group}={getattr(saved, group).name}")
-    own = r"(--)?(config|recipe|model|data)="  # the run's own, which its config.yaml holds
-    dotted = [each for each in arguments if re.match(r"(--)?[\w.]+=", each) and not re.match(own, each)]
-    resumed = parse([f"config={folder / 'config.yaml'}", *dotted])
-    _refuse_changes(saved, resumed)
-    return Run(resumed, checkpoint, command)
+    file = folder / "config.yaml"
+    try:
+        return load_settings(file)
+    except SettingsError as problem:
+        from lightning_modules.checkpoints import read_checkpoint  # here, as torch takes seconds
+
+        try:
+            return settings_from(read_checkpoint(checkpoint)["settings"], str(checkpoint))
+        except (SettingsError, KeyError, TypeError, AttributeError):
+            if file.is_file():
+                raise problem from None
+            raise SettingsError(f"{checkpoint}: {folder} has no config.yaml, so it is not a run's folder") from None
 
 
 def _checkpoint(settings: Settings) -> Path:
+    """Return the checkpoint to resume from. ``last`` is the newest of all runs, of those of its name where ``name=`` is set."""
     assert settings.resume is not None
     if settings.resume == "last":
-        numbered = re.compile(re.escape(_base_name(settings)) + r"(-\d+)?")
-        checkpoints = [
-            file for file in Path(settings.runs).glob("*/checkpoints/last.ckpt") if numbered.fullmatch(file.parts[-3])
-        ]
-        found = sorted(checkpoints, key=lambda file: file.stat().st_mtime)
-        if not found:
+        checkpoints = list(Path(settings.runs).glob("*/checkpoints/last.ckpt"))
+        if settings.name:
+            numbered = re.compile(re.escape(settings.name) + r"(-\d+)?")
+            checkpoints = [file for file in checkpoints if numbered.fullmatch(file.parts[-3])]
+        if not checkpoints:
             raise SettingsError(
-                f"resume=last: no checkpoint in {settings.runs}/{_base_name(settings)}*; "
+                f"resume=last: no checkpoint in {settings.runs}/{settings.name or ''}*; "
                 "name the run's folder (resume=runs/NAME) or start without resume"
             )
-        checkpoint = found[-1]
-    else:
-        path = Path(settings.resume)
+        return max(checkpoints, key=lambda file: file.stat().st_mtime)
+    path = Path(settings.resume)
+    try:
         checkpoint = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-        if not checkpoint.is_file():
-            raise SettingsError(f"resume={settings.resume}: there is no checkpoint {checkpoint}")
-    folder = checkpoint.parent.parent
-    if not (folder / "config.yaml").is_file():
-        raise SettingsError(f"resume={settings.resume}: {folder} has no config.yaml, so it is not a run's folder")
+        found = checkpoint.is_file()
+    except OSError as problem:
+        raise SettingsError(f"resume={settings.resume}: {problem.strerror}") from problem
+    if not found:
+        raise SettingsError(f"resume={settings.resume}: there is no checkpoint {checkpoint}")
     return checkpoint
-
-
-def _refuse_changes(before: Settings, now: Settings) -> None:
-    for group in _FIXED_WHEN_RESUMING:
-        old, new = asdict(before)[group], asdict(now)[group]
-        if old == new:
-            continue
-        changed = [] if group == "seed" else [key for key in old if old[key] != new[key] and key not in _MAY_MOVE]
-        if group == "seed" or changed:
-            names = ", ".join(f"{group}.{key}" for key in changed) or "seed"
-            raise SettingsError(f"{names} can't change in a resumed run; leave out resume= to start a new one")
 
 
 def _base_name(settings: Settings) -> str:
@@ -131,6 +183,27 @@ def exit_code_for_agent(status: int) -> int:
 
 
 def read_rows(file: Path) -> list[dict[str, float]]:
-    """Read the rows of a ``metrics.csv``; cells that are empty are left out."""
-    with file.open(newline="") as stream:
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
+    """Read the rows of a ``metrics.csv``; cells that are empty are left out. Raises SettingsError where it is damaged."""
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
+    except (ValueError, TypeError, csv.Error) as problem:
+        raise SettingsError(f"{file} is damaged: {problem}") from problem
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Read the rows of a run so far; none where there is no ``metrics.csv``, or a damaged one."""
+    file = folder / "metrics.csv"
+    try:
+        return read_rows(file) if file.is_file() else []
+    except (SettingsError, OSError):
+        return []
+
+
+def read_summary(file: Path) -> dict[str, Any] | None:
+    """Read a ``summary.json``; None where there is none, or only a damaged one: then the run has not finished."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning_modules.networks.registry import build_network
 
 DAMAGED = (
     pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError,
-    AssertionError, MemoryError, OverflowError,
+    AssertionError, MemoryError, OverflowError, zipfile.BadZipFile, NotImplementedError,
 )  # fmt: skip
 """What ``torch.load`` raises for files that are cut short, changed or of another kind: it has no error of its own for them."""
 
@@ -21,17 +22,22 @@ DAMAGED = (
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read the checkpoint in a file, its tensors in main memory.
 
+    Each record in the file has a checksum, CRC-32, which ``torch.save`` writes and ``torch.load`` doesn't compare: here it is.
+
     Raises:
         SettingsError: the file is missing, can't be read, is damaged or holds more than tensors and plain values.
     """
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        _compare_checksums(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as problem:
         raise SettingsError(f"{path}: there is no such checkpoint") from problem
     except OSError as problem:
         raise SettingsError(f"{path} can't be read: {problem.strerror}") from problem
     except DAMAGED as problem:
         raise SettingsError(f"{path} is not a readable checkpoint ({type(problem).__name__}); use another one") from problem
+    if not isinstance(checkpoint, dict):
+        raise SettingsError(f"{path} holds a {type(checkpoint).__name__}, so it is no checkpoint of this project")
     return checkpoint
 
 
@@ -53,6 +59,17 @@ def network_in(checkpoint: dict[str, Any], path: Path) -> tuple[ModelSettings, d
     return model, weights, class_names
 
 
+def _compare_checksums(path: Path) -> None:
+    """Raise ValueError where the file isn't as ``torch.save`` wrote it."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        if sum(record.file_size for record in records) > size or any(record.compress_type for record in records):
+            raise ValueError("its records are compressed")  # torch never does, and what they unpack to has no limit
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
+
+
 def load_network(path: str | Path) -> tuple[nn.Sequential, list[str]]:
     """Load a trained network, in evaluation mode, and the names of its classes from a run's checkpoint.
 
@@ -63,6 +80,6 @@ def load_network(path: str | Path) -> tuple[nn.Sequential, list[str]]:
     network = build_network(model, len(class_names))
     try:
         network.load_state_dict(weights)
-    except (TypeError, RuntimeError) as problem:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as problem:
         raise SettingsError(f"{path} holds no network of this project: {str(problem).splitlines()[0]}") from problem
     return network.eval(), class_names

@@ -60,6 +60,7 @@ PRIVATE_NAMES = {
 # Where any exception is caught, and why it can't be named.
 CATCHES_ALL = {
     "configs/files.py": "removes a half-written file and raises the error again",
+    "experiment/run.py": "removes the folder of a run that can't be set up and raises the error again",
     "train.py": "keeps the traceback of a fault of this project, whatever it is, in the run's folder",
     "viz_callbacks/engine/tracing.py": "a part of a foreign network is followed, whose forward may raise anything",
     "viz_callbacks/engine/graph.py": "a foreign network's forward is followed, which may raise anything",

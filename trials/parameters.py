@@ -15,6 +15,8 @@ from scipy import stats
 
 Quantile = Callable[[float], float]
 
+LARGEST_GRID = 10_000  # trials, all of which the study holds from the start
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -75,9 +77,12 @@ def parse_parameter(entry: dict[str, Any], grid: bool) -> Parameter:
     Raises:
         ValueError: the entry is wrong; the message says how.
     """
-    parameter = _parse(dict(entry))
+    try:
+        parameter = _parse({str(key): value for key, value in entry.items()})
+        values = _grid_values(entry) if grid and not isinstance(parameter, Choice) else None
+    except (TypeError, ArithmeticError) as error:  # a list in place of a number, a number that no float holds
+        raise ValueError(f"it can't be used: {error}") from error
     if grid and not isinstance(parameter, Choice):
-        values = _grid_values(entry)
         if values is None:
             raise ValueError("a grid needs values, or whole numbers or steps from min to max; method: random takes the rest")
         return Choice(values)
@@ -102,8 +107,10 @@ def _parse_choice(entry: dict[str, Any], kind: str) -> Choice | WeightedChoice:
     weights = entry.get("probabilities")
     if weights is None:
         return Choice(tuple(values))
-    if len(weights) != len(values) or min(weights) < 0 or sum(weights) <= 0:
-        raise ValueError("probabilities must be as many as values, none below 0")
+    if not isinstance(weights, list) or not all(_is_number(weight) and 0 <= weight < math.inf for weight in weights):
+        raise ValueError("probabilities must be a list of numbers, none below 0")
+    if len(weights) != len(values) or sum(weights) <= 0:
+        raise ValueError("probabilities must be as many as values, and not all 0")
     return WeightedChoice(tuple(values), tuple(float(weight) for weight in weights))
 
 
@@ -112,7 +119,7 @@ def _parse_number(entry: dict[str, Any], kind: str) -> Number:
     integer, step = kind == "int_uniform", None
     if kind.startswith("q_"):
         step = float(entry.pop("q", 1))
-        if step <= 0:
+        if not 0 < step < math.inf:
             raise ValueError("q must be above 0")
         integer = step.is_integer()
     arguments = _take_arguments(entry, kind, names)
@@ -122,9 +129,11 @@ def _parse_number(entry: dict[str, Any], kind: str) -> Number:
         raise ValueError(f"min {arguments[0]:g} must be below max {arguments[1]:g}")
     number = Number(lambda u: quantile(u, *arguments), step, integer)
     try:
-        number.at(0.5)
+        ends = [number.at(u) for u in (0, 0.5, 1)]
     except (ValueError, ArithmeticError) as error:
         raise ValueError(f"distribution {kind} has no values between these bounds") from error
+    if not all(map(math.isfinite, ends)):
+        raise ValueError(f"distribution {kind} has values that are no numbers between these bounds")
     return number
 
 
@@ -136,7 +145,7 @@ def _take_arguments(entry: dict[str, Any], kind: str, names: tuple[str, ...]) ->
         if name not in entry and name not in defaults:
             raise ValueError(f"distribution {kind} needs {' and '.join(names)}")
         number = entry.pop(name, defaults.get(name))
-        if isinstance(number, bool) or not isinstance(number, int | float):
+        if not _is_number(number) or not math.isfinite(number):
             raise ValueError(f"{name}: {number} is no number" + _exponent_hint(number))
         arguments.append(float(number))
     return arguments
@@ -166,6 +175,10 @@ def _take(entry: dict[str, Any], kind: str, name: str, optional: Sequence[str] =
     return entry[name]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _exponent_hint(number: Any) -> str:
     """Return how to write 1e-4, which YAML reads as a string."""
     try:
@@ -181,6 +194,8 @@ def _grid_values(entry: dict[str, Any]) -> tuple[float, ...] | None:
         return None
     step = float(entry.get("q", 1))
     first, last = math.ceil(entry["min"] / step - 1e-9), math.floor(entry["max"] / step + 1e-9)  # 0.3 / 0.1 is below 3
+    if last - first >= LARGEST_GRID:
+        raise ValueError(f"a grid of {last - first + 1} values; at most {LARGEST_GRID} trials: take steps, or method: random")
     return tuple(int(k * step) if step.is_integer() else float(f"{k * step:.6g}") for k in range(first, last + 1))
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.table import Table
 from scipy import stats
 
 from configs.files import atomic_write_text
-from experiment.run_folder import read_rows
+from experiment.run_folder import read_metrics, read_summary
 from trials.study import Study
 
 
@@ -52,9 +51,7 @@ def read_results(study: Study) -> list[Result]:
         if trial.state == TrialState.WAITING:
             continue
         folder = Path(trial.user_attrs.get("folder", ""))
-        metrics, end = folder / "metrics.csv", folder / "summary.json"
-        rows = read_rows(metrics) if metrics.is_file() else []
-        summary: dict[str, Any] = json.loads(end.read_text()) if end.is_file() else {}
+        rows, summary = read_metrics(folder), read_summary(folder / "summary.json") or {}
         final = {name: value for name, value in summary.items() if name.startswith("final/")}
         best = study.sweep.metric.best_value(rows, summary)
         values = {key: trial.user_attrs.get("values", {}).get(key) for key in study.sweep.varied}

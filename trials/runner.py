@@ -1,7 +1,6 @@
 """Run the trials of a study: start trainings, read what they record, stop the hopeless, survive an end of its own."""
 
 import contextlib
-import json
 import os
 import shlex
 import shutil
@@ -12,13 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
-from experiment.run_folder import read_rows
+from experiment.run_folder import read_metrics, read_summary
 from trials.command import trial_command
 from trials.study import Study, find_process
 
@@ -131,7 +129,7 @@ class Runner:
             ended = running.child.poll() is not None
         else:
             ended = running.process is None or not running.process.is_running()
-        metric, rows = self.study.sweep.metric.name, _read_metrics(running.folder)
+        metric, rows = self.study.sweep.metric.name, read_metrics(running.folder)
         for row in rows[running.epochs :]:
             if metric in row:
                 running.trial.report(row[metric], int(row["epoch"]))
@@ -146,16 +144,17 @@ class Runner:
     def _conclude(self, running: Running, rows: list[dict[str, float]]) -> None:
         """Tell the study how a trial ended: its run's own record says it."""
         file = running.folder / "summary.json"
-        summary: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
+        summary = read_summary(file)
         trial, metric = running.trial, self.study.sweep.metric
         if running.stopped:
             trial.set_user_attr("stopped", f"early, after epoch {len(rows)}")
             self.study.optuna.tell(trial, state=TrialState.PRUNED)
         elif summary is None:
-            trial.set_user_attr("failed", _last_line(running.folder.with_suffix(".txt")))
+            damaged = f"{file} is damaged" if file.exists() else _last_line(running.folder.with_suffix(".txt"))
+            trial.set_user_attr("failed", damaged)
             self.study.optuna.tell(trial, state=TrialState.FAIL)
         elif summary.get("diverged"):
-            trial.set_user_attr("diverged", str(summary["divergence"]))
+            trial.set_user_attr("diverged", str(summary.get("divergence")))
             self.study.optuna.tell(trial, state=TrialState.PRUNED)
         elif (value := metric.best_value(rows, summary)) is None:
             known = ", ".join(sorted(rows[-1])) if rows else "nothing"
@@ -178,11 +177,6 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _read_metrics(folder: Path) -> list[dict[str, float]]:
-    file = folder / "metrics.csv"
-    return read_rows(file) if file.exists() else []
 
 
 def _last_line(file: Path) -> str:

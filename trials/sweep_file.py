@@ -1,5 +1,6 @@
 """W&B's sweep files, read and checked: what can't be done here is refused, with the line and the reason."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from typing import Any, NoReturn
 import yaml
 
 from configs import SettingsError
-from trials.parameters import Number, Parameter, parse_parameter
+from configs.yaml_reader import read_yaml_file
+from trials.parameters import LARGEST_GRID, Choice, Number, Parameter, parse_parameter
 
 Refuse = Callable[[tuple[str, ...], str], NoReturn]
 """Raises SettingsError for the key at a path in the file, with its line and the reason."""
@@ -19,6 +21,8 @@ KNOWN = {
     "program", "method", "metric", "parameters", "name", "description", "project", "entity", "command", "run_cap",
     "early_terminate",
 }  # fmt: skip
+LARGEST_COUNT, LARGEST_POWER = 1_000_000, 100
+LONGEST_FOLDER = 60  # letters, of up to four bytes each: a file system takes 255 bytes
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Metric:
         """Return the best value over the epochs, or of a figure taken once at the end that one; None without any."""
         values = [row[self.name] for row in rows if self.name in row]
         if not values:
-            return summary.get(self.name)
+            value = summary.get(self.name)
+            return value if isinstance(value, int | float) and not isinstance(value, bool) else None
         return max(values) if self.maximize else min(values)
 
 
@@ -100,38 +105,51 @@ def read_sweep(file: Path) -> Sweep:
     parameters: dict[str, Parameter] = {}
     for key, entry in definition["parameters"].items():
         try:
-            parameters |= _parse_parameters(key, entry, method == "grid")
+            parameters |= _parse_parameters(str(key), entry, method == "grid")
         except ValueError as error:
             refuse(("parameters", str(key)), str(error))
+    trials = math.prod(len(entry.values) for entry in parameters.values() if isinstance(entry, Choice))
+    if method == "grid" and trials > LARGEST_GRID:
+        refuse(("parameters",), f"a grid of {trials} trials; at most {LARGEST_GRID}: take fewer values, or method: random")
+    texts = {key: _text(definition, key, refuse) for key in ("name", "program", "project", "entity", "description")}
     return Sweep(
         file=file,
-        name=str(definition.get("name", file.stem)),
-        program=str(definition.get("program", "train.py")),
+        name=texts["name"] or file.stem,
+        program=texts["program"] or "train.py",
         method=method,
         metric=_parse_metric(definition.get("metric"), method, refuse),
         parameters=parameters,
-        command=tuple(map(str, definition.get("command", DEFAULT_COMMAND))),
+        command=_parse_command(definition.get("command"), refuse),
         run_cap=definition.get("run_cap"),
         hyperband=_parse_hyperband(definition.get("early_terminate"), refuse),
-        project=definition.get("project"),
-        entity=definition.get("entity"),
-        description=definition.get("description"),
+        project=texts["project"],
+        entity=texts["entity"],
+        description=texts["description"],
         definition=definition,
     )
 
 
 def _load(file: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """Return the content of a YAML file, and the line of each of its keys."""
-    try:
-        text = file.read_text()
-        content, lines = yaml.safe_load(text), _line_numbers(yaml.compose(text, yaml.SafeLoader))
-    except OSError as error:
-        raise SettingsError(f"{file} can't be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    content, node = read_yaml_file(file, exponents=False)
     if not isinstance(content, dict):
         raise SettingsError(f"{file} is no sweep: it needs program, method and parameters")
-    return content, lines
+    return content, _line_numbers(node)
+
+
+def _text(definition: dict[str, Any], key: str, refuse: Refuse) -> str | None:
+    value = definition.get(key)
+    if isinstance(value, dict | list) or value == "":
+        refuse((key,), "must be a text")
+    return None if value is None else str(value)
+
+
+def _parse_command(entry: Any, refuse: Refuse) -> tuple[str, ...]:
+    if entry is None:
+        return DEFAULT_COMMAND
+    if not isinstance(entry, list) or not entry or any(isinstance(part, dict | list) or part is None for part in entry):
+        refuse(("command",), "must be a list of words, such as ${interpreter}, ${program} and ${args}")
+    return tuple(map(str, entry))
 
 
 def _check_keys(definition: dict[str, Any], refuse: Refuse) -> None:
@@ -147,8 +165,8 @@ def _check_keys(definition: dict[str, Any], refuse: Refuse) -> None:
         refuse(("method",), f"{method} is not one of grid, random, bayes")
     if not isinstance(parameters, dict) or not parameters:
         refuse(("parameters",), "needs at least one parameter")
-    if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
-        refuse(("run_cap",), "must be a whole number from 1")
+    if run_cap is not None and not _is_count(run_cap, 1):
+        refuse(("run_cap",), f"must be a whole number from 1 to {LARGEST_COUNT}")
     if run_cap is None and method != "grid":
         refuse(("method",), f"a {method} search has no end of its own: add run_cap, the number of trials")
 
@@ -161,6 +179,8 @@ def _parse_parameters(key: str, entry: Any, grid: bool) -> dict[str, Parameter]:
         return {key: parse_parameter(entry, grid)}
     if len(entry) > 1:
         raise ValueError("parameters stands alone in a nested entry")
+    if not isinstance(entry["parameters"], dict) or not entry["parameters"]:
+        raise ValueError("a nested parameters needs at least one parameter")
     parameters: dict[str, Parameter] = {}
     for name, nested in entry["parameters"].items():
         parameters |= _parse_parameters(f"{key}.{name}", nested, grid)
@@ -176,9 +196,9 @@ def _parse_metric(entry: Any, method: str, refuse: Refuse) -> Metric:
     if goal not in ("minimize", "maximize"):
         refuse(("metric", "goal"), f"{goal} is not one of minimize, maximize")
     if others := set(entry) - {"name", "goal", "target"}:
-        refuse(("metric",), f"{', '.join(sorted(others))} not known here")
+        refuse(("metric",), f"{', '.join(sorted(map(str, others)))} not known here")
     target = entry.get("target")
-    if target is not None and (isinstance(target, bool) or not isinstance(target, int | float)):
+    if target is not None and (isinstance(target, bool) or not isinstance(target, int | float) or not abs(target) < math.inf):
         refuse(("metric", "target"), f"{target} is no number")
     return Metric(str(entry["name"]), goal == "maximize", target)
 
@@ -195,15 +215,20 @@ def _parse_hyperband(entry: Any, refuse: Refuse) -> tuple[int, int] | None:
     numbers = {key: number for key, number in entry.items() if key not in ("type", "strict")}
     for key, number in numbers.items():
         if key not in ("min_iter", "max_iter", "s", "eta"):
-            refuse((*path, key), "not known here; hyperband has min_iter, or max_iter and s, and eta")
-        if not isinstance(number, int) or number < (2 if key == "eta" else 1):
-            refuse((*path, key), f"must be a whole number from {2 if key == 'eta' else 1}")
+            refuse((*path, str(key)), "not known here; hyperband has min_iter, or max_iter and s, and eta")
+        lowest, highest = (2 if key == "eta" else 1), (LARGEST_POWER if key == "s" else LARGEST_COUNT)
+        if not _is_count(number, lowest, highest):
+            refuse((*path, key), f"must be a whole number from {lowest} to {highest}")
     eta = numbers.pop("eta", 3)
     if numbers.keys() == {"min_iter"}:
         return numbers["min_iter"], eta
     if numbers.keys() == {"max_iter", "s"}:
         return max(1, numbers["max_iter"] // eta ** numbers["s"]), eta
     refuse(path, "needs min_iter, or max_iter and s")
+
+
+def _is_count(value: Any, lowest: int, highest: int = LARGEST_COUNT) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
 
 def _line_numbers(node: yaml.Node | None, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
@@ -221,4 +246,4 @@ def _line_numbers(node: yaml.Node | None, path: tuple[str, ...] = ()) -> dict[tu
 
 def folder_name(name: str) -> str:
     """Return a sweep's name as the name of a folder."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "sweep"
+    return re.sub(r"[^\w.-]+", "-", name)[:LONGEST_FOLDER].strip("-.") or "sweep"

@@ -53,18 +53,47 @@ def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
         ("xyzzy=1", "--help shows every key"),
         ("optim.lr=abc", "optim.lr=abc: "),
         ("trainer.max_epochs=2.5", "trainer.max_epochs=2.5: "),
-        ("trainer.max_epochs=0", "trainer.max_epochs=0: it must be 1 or more"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: it must be from 1 to 1000000"),
         ("data.val_fraction=1", "data.val_fraction=1.0: it must be from 0 to below 1"),
-        ("optim.lr=nan", "optim.lr=nan: it must be above 0"),
-        ("optim.filter_radius=-0.1", "optim.filter_radius=-0.1: it must be 0 or more"),
+        ("optim.lr=nan", "optim.lr=nan: it must be above 0 to 1000000"),
+        ("optim.filter_radius=-0.1", "optim.filter_radius=-0.1: it must be from 0 to 1000000"),
         ("trainer.precision=8", "trainer.precision=8: choose one of auto, 32-true"),
         ("trainer.accelerator=abacus", "choose one of auto, cpu"),
         ("model=resnet", "model=resnet: choose one of alexnet, alexnet-7x7"),
         ("model.activation=gelu", "choose one of relu, leaky_relu, tanh, sigmoid"),
-        ("data.train_sizes=[128,5]", "data.train_sizes=[128, 5]: it must be from 67 to 1024 pixels each"),
+        ("data.train_sizes=[128,5]", "data.train_sizes=[128, 5]: it must be from 67 to 1024"),
         ("recipe=slow", "recipe=slow: choose one of fast, finetune, report"),
         ("optim=3", "optim is a group of settings"),
-        ("epochs", "'epochs' is not key=value"),
+        ("epochs", "'epochs' is not key=value; did you mean trainer.max_epochs=VALUE?"),
+        ("--lr", "'--lr' is not key=value; did you mean optim.lr=VALUE?"),
+        ("modle=zfnet", "unknown setting modle; did you mean model?"),
+        ("learning_rate=0.1", "did you mean optim.lr?"),
+        ("optim.learning-rate=0.1", "did you mean optim.lr?"),
+        ("epochs=3", "did you mean trainer.max_epochs?"),
+        ("batch_size=3", "did you mean data.batch_size?"),
+        ("seed=4294967296", "seed=4294967296: it must be from 0 to 4294967295"),
+        ("trainer.max_epochs=99999999999999999999", "it must be from 1 to 1000000"),
+        ("optim.warmup_epochs=inf", "optim.warmup_epochs=inf: it must be from 0 to 1000000"),
+        ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn: choose one of auto, ddp"),
+        ("trainer.devices=99999999999999999999", "it must be auto, a number, or a list"),
+        ("optim.lr=" + "9" * 5000, "optim.lr=9999"),
+        ('name="', "the value is not valid YAML"),
+        ("name=[", "the value is not valid YAML"),
+        ("name=%s", "the value is not valid YAML"),
+        ("optim={'lr'", "the value is not valid YAML"),
+        ("name=!!python/x", "the tag tag:yaml.org,2002:python/x is not read"),
+        ("name=!!timestamp x", "the tag tag:yaml.org,2002:timestamp is not read"),
+        ("name=a\0b", "the value is not valid YAML"),
+        ("name=a\udcffb", "the value is not valid YAML"),
+        ("data.train_sizes=&a [*a]", "anchors and aliases"),
+        ("data.train_sizes=" + "[" * 5000, "nested too deeply"),
+        ('data.root="a\\0b"', "a text in it holds the character"),
+        ('data.root="a\\ud800b"', "a text in it holds the character"),
+        ('data.root="a\\nb"', "it holds the character"),
+        ("name=???", "write the value itself"),
+        ("name=", "name=: there is no value; name=null is none at all"),
+        ("optim={1: 2}", "unknown setting optim.1"),
+        ("model.name={a: 1}", "unknown setting model.name.a"),
         ("=3", "is not key=value"),
         ("name=${oc.env:HOME}", "write the value itself"),
         ("data.train_sizes=[96", "data.train_sizes=[96: the value is not valid YAML"),
@@ -77,6 +106,60 @@ def test_one_clear_line_for_each_mistake(argument: str, answer: str) -> None:
         parse([argument])
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../outside", "/tmp/x", ".", "..", "a/b", "a\\\\b", "' '", "' x'", "x" * 201, "''"], ids=lambda name: name[:9]
+)
+def test_a_name_is_one_folder(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"name=.*: it "):
+        parse([f"name={name}"])
+    assert parse(["name=a run, of ä..b"]).name == "a run, of ä..b"
+
+
+def test_text_stays_as_it_was_typed() -> None:
+    for text in ("007", "1e3", "1_000", "true", "0x10"):
+        assert parse([f"name={text}"]).name == text
+    assert parse(["name='quoted'", "trainer.devices=0,1"]).name == "quoted"
+    assert parse(["name=None"]).name is None
+
+
+ESCAPES = ["${oc.env:KEY}", "\\x24{oc.env:KEY}", "\\u0024{oc.env:KEY}", "\\U00000024{oc.env:KEY}", "$\\x7boc.env:KEY}"]
+NESTED = ["name: {}", "logger: {{name: none, group: {}}}", "viz: {{probes: [a, {}]}}", "{}: 1"]
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_no_reference_is_ever_filled_in(escape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "secret")
+    words = [f'{key}="{escape}"' for key in ("name", "runs", "logger.group", "resume", "config")]
+    words += [f"logger={{'group': \"{escape}\"}}", f'viz.probes=[a, "{escape}"]', f'"{escape}"=1', f'optim.lr="{escape}"']
+    for position, text in enumerate(NESTED):
+        file = tmp_path / f"{position}.yaml"
+        file.write_text(text.format(f'"{escape}"'))
+        words.append(f"config={file}")
+    for word in words:
+        with pytest.raises(SettingsError) as caught:
+            parse([word])
+        assert "secret" not in str(caught.value)
+
+
+def test_no_reference_in_the_environment_is_filled_in_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "secret")
+    monkeypatch.setenv("CALTECH101_ROOT", "${oc.env:KEY}")
+    with pytest.raises(SettingsError, match=r"data\.root, from the environment: references"):
+        parse([])
+
+
+def test_a_long_value_is_cut_in_its_message_and_the_remedy_stays() -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(["model.name=" + "x" * 100_000])
+    assert len(str(caught.value)) < 2000
+    assert str(caught.value).endswith("choose one of alexnet, zfnet, alexnet-torchvision")
+
+
+def test_what_a_saved_run_resumed_is_not_resumed_again(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("resume: last\n")
+    assert load_settings(tmp_path / "config.yaml").resume is None
 
 
 def test_the_split_can_follow_the_seed(tmp_path: Path) -> None:
@@ -146,7 +229,9 @@ def test_sizes_over_the_run_are_a_list() -> None:
     assert parse(["data.train_sizes=[96,128]"]).data.train_sizes == [96, 128]
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "optim: {lrr: 1}\n", "optim: [1\n", "name: ${oc.env:HOME}\n"])
+@pytest.mark.parametrize(
+    "text", ["- a\n- b\n", "optim: {lrr: 1}\n", "optim: [1\n", "name: ${oc.env:HOME}\n", "", "3", "a: &a [*a]", "x" * 300_000]
+)
 def test_a_file_that_is_no_configuration_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(SettingsError) as caught:

@@ -107,6 +107,23 @@ def test_ctrl_c_in_the_middle_of_saving_is_still_ctrl_c_and_leaves_the_last_chec
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_a_loading_process_killed_in_the_middle_of_saving_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch does it: a signal's handler raises inside its writer, which then fails once more as it closes its file."""
+
+    def save(checkpoint: object, file: object) -> None:
+        try:
+            raise RuntimeError("DataLoader worker (pid 3) is killed by signal: Killed.")
+        finally:
+            raise RuntimeError("unexpected pos 384278464 vs 384278352")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(RuntimeError, match=r"^DataLoader worker"):
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
+    assert os.listdir(tmp_path) == []
+
+
 def test_states_of_callbacks_that_were_renamed_are_found(tmp_path: Path, shapes: ImageDataModule) -> None:
     states = {"RunRecord": 1, "LogNumbers": 2, "strongest": 3, "denet": 4}
     AtomicCheckpointIO().save_checkpoint({"epoch": 1, "callbacks": states}, tmp_path / "last.ckpt")

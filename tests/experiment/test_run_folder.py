@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from configs import SettingsError
-from configs.parser import parse, save_settings
-from experiment.run_folder import new_folder, open_run, resume_hint
+from configs.parser import load_settings, parse, plain, save_settings
+from experiment.run_folder import new_folder, open_run, read_metrics, read_rows, read_summary, resume_hint
 
 
 def interrupted_run(runs: Path, *arguments: str, age: int = 0) -> Path:
@@ -34,13 +35,64 @@ def test_a_folder_that_cant_be_made_is_one_clear_line(tmp_path: Path) -> None:
         new_folder(parse([f"runs={tmp_path / 'file'}"]))
 
 
-def test_resume_last_is_the_newest_of_that_name_only(tmp_path: Path) -> None:
+def test_resume_last_is_the_newest_run_whatever_its_name(tmp_path: Path) -> None:
+    named = interrupted_run(tmp_path, "name=mine", age=90)
     interrupted_run(tmp_path, age=50)
-    newest = interrupted_run(tmp_path, age=10)
-    interrupted_run(tmp_path, "seed=12")
-    interrupted_run(tmp_path, "model=zfnet")
+    interrupted_run(tmp_path, "seed=12", age=20)
+    newest = interrupted_run(tmp_path, "model=zfnet", "data=shapes", age=10)
     assert open_run([f"runs={tmp_path}", "resume=last"]).checkpoint == newest
-    assert newest.parts[-3] == "alexnet-caltech101-seed1-2"
+    assert open_run([f"runs={tmp_path}", "resume=last", "name=mine"]).checkpoint == named
+    with pytest.raises(SettingsError, match=r"model=alexnet: the run in .* has model.name=zfnet"):
+        open_run([f"runs={tmp_path}", "resume=last", "model=alexnet"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "answer"),
+    [("resume=", "there is no value"), ("resume=null", "leave resume= out"), ("--resume=None", "leave resume= out"),
+     ("resume=''", "there is no checkpoint"), ("resume=" + "x" * 300, "File name too long")],
+)  # fmt: skip
+def test_nothing_named_to_resume_is_no_new_run(
+    argument: str, answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=answer):
+        open_run([argument])
+
+
+def test_what_may_change_is_told_and_the_rest_is_refused_by_name(tmp_path: Path) -> None:
+    resume = f"resume={interrupted_run(tmp_path, 'recipe=report', 'optim.lr=0.3')}"
+    run = open_run([resume, "trainer.max_epochs=70", "trainer.devices=2", "logger=csv"])
+    assert run.changes == ("trainer.max_epochs 50 -> 70", "trainer.devices auto -> 2", "logger.name wandb -> csv")
+    assert run.settings.resume is None, "its config.yaml repeats the run"
+    for arguments, answer in (
+        (["recipe=fast"], r"recipe=fast: the run in .* has model.smooth_start=0.0; leave recipe= out"),
+        (["optim={'lr': 0.2}"], r"optim.lr \(was 0.3\) can't change"),
+        (["viz.probes=[circle]"], r"viz.probes \(was \[\]\) can't change"),
+        (["model=alexnet-7x7"], r"model=alexnet-7x7: the run in .* has model.conv1_size=11"),
+    ):
+        with pytest.raises(SettingsError, match=answer):
+            open_run([resume, *arguments])
+    again = ["recipe=report", "optim.lr=0.3", resume]  # as a sweep starts a trial again: its whole command
+    assert open_run(again).settings.optim.lr == 0.3
+
+
+@pytest.mark.parametrize("text", ["", "optim: {lr: [", "\x00"])
+def test_where_config_yaml_is_damaged_the_checkpoint_holds_the_settings(text: str, tmp_path: Path) -> None:
+    checkpoint = interrupted_run(tmp_path, "data=shapes", "optim.lr=0.3")
+    torch.save({"settings": plain(load_settings(checkpoint.parents[1] / "config.yaml"))}, checkpoint)
+    (checkpoint.parents[1] / "config.yaml").write_text(text)
+    settings = open_run([f"resume={checkpoint}"]).settings
+    assert (settings.data.name, settings.optim.lr) == ("shapes", 0.3)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"epochs": 3', "\x00", "[" * 100_000])
+def test_a_damaged_summary_is_none_and_damaged_figures_are_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(text)
+    assert read_summary(tmp_path / "summary.json") is None
+    (tmp_path / "metrics.csv").write_text("epoch,val/loss\n1,0.5\n2,no number\n")
+    assert read_metrics(tmp_path) == []
+    with pytest.raises(SettingsError, match=r"metrics.csv is damaged"):
+        read_rows(tmp_path / "metrics.csv")
 
 
 def test_resume_takes_the_settings_of_the_run(tmp_path: Path) -> None:

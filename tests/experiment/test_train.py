@@ -73,7 +73,7 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
     folder, output = whole
     assert set(os.listdir(folder)) == {
         "config.yaml", "metrics.csv", "curves.png", "confusion.csv", "confusion.png", "summary.json", "split", "checkpoints",
-        "pictures",
+        "pictures", ".lock",
     }  # fmt: skip
     assert set(os.listdir(folder / "checkpoints")) == {"last.ckpt", "best.ckpt"}
     assert set(os.listdir(folder / "split")) == {"train.txt", "val.txt", "test.txt"}
@@ -195,7 +195,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert pictures[0] == pictures[1]
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_ctrl_c_stops_cleanly_and_says_how_to_resume(sign: signal.Signals, tmp_path: Path) -> None:
     process = start(*SMALL, f"runs={tmp_path}", "name=run")
     wait_for(process, tmp_path / "run" / "checkpoints" / "last.ckpt")

@@ -62,6 +62,7 @@ class PictureCallback(PeriodicCallback):
         self.picture_folder = PictureFolder(self.folder, self.lossless_sprites)
         self.fixed_scale = fixed_scale
         self.first_ranges: dict[str, float] = {}
+        self._warned = False
 
     @abstractmethod
     def make_pictures(self, network: nn.Module, epoch: int, trainer: Trainer | None = None) -> Iterable[Picture]:
@@ -107,7 +108,13 @@ class PictureCallback(PeriodicCallback):
         if not (self.is_due(trainer) and trainer.is_global_zero):
             return
         started = time.monotonic()
-        made = self._render(getattr(pl_module, self.network), trainer.current_epoch + 1, trainer)
+        try:
+            made = self._render(getattr(pl_module, self.network), trainer.current_epoch + 1, trainer)
+        except OSError as problem:  # such as a full disk; a training doesn't end for its pictures
+            if not self._warned:
+                print(f"{problem}: pictures of {self.name} are missing from epoch {trainer.current_epoch + 1} on", flush=True)
+            self._warned = True
+            return
         for logger in trainer.loggers:
             self._log_pictures(logger, made)
         pl_module.log(f"seconds/{self.name}", time.monotonic() - started, logger=False, rank_zero_only=True)

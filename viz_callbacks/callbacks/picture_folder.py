@@ -7,6 +7,7 @@ One folder for each kind of picture, whatever the logger::
     folder/<place>/sprites/epoch-001-*.webp its parts at native size, for pages that are built later
 """
 
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -61,26 +62,28 @@ class PictureFolder:
         if pictures:
             index = self.index()
             index[f"{epoch}"] = [self._entry(picture, epoch) for picture in pictures]
-            write_whole(self.folder / "index.json", json.dumps(index, indent=1))
+            write_whole(self.folder / "index.json", json.dumps(index, indent=1).encode())
         return files
 
     def index(self) -> Index:
-        """Read what the folder holds; nothing where it is new."""
-        file = self.folder / "index.json"
-        index: Index = json.loads(file.read_text()) if file.exists() else {}
-        return index
+        """Read what the folder holds; nothing where it is new or its index is damaged."""
+        try:
+            index = json.loads((self.folder / "index.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return index if isinstance(index, dict) else {}
 
     def _save_picture(self, picture: Picture, epoch: int) -> Path:
         folder = self.folder / picture.place
         (folder / "sprites").mkdir(parents=True, exist_ok=True)
         sheet = folder / f"epoch-{epoch:03d}.jpg"
-        picture.sheet.save(sheet, quality=88, subsampling=0)
+        save_whole(picture.sheet, sheet, quality=88, subsampling=0)
         for name, pixels in picture.sprites.items():
             sprite = folder / "sprites" / f"epoch-{epoch:03d}-{name}.webp"
             if self.lossless_sprites:
-                Image.fromarray(pixels).save(sprite, lossless=True)
+                save_whole(Image.fromarray(pixels), sprite, lossless=True)
             else:
-                Image.fromarray(pixels).save(sprite, quality=60, method=2)
+                save_whole(Image.fromarray(pixels), sprite, quality=60, method=2)
         return sheet
 
     def _entry(self, picture: Picture, epoch: int) -> dict[str, object]:
@@ -94,11 +97,24 @@ class PictureFolder:
         }
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a text file whole or not at all: to a neighbour first, which then takes its place."""
+def save_whole(image: Image.Image, file: Path, **options: int) -> None:
+    """Write an image as ``Image.save``, whole or not at all."""
+    encoded = io.BytesIO()
+    image.save(encoded, format={".jpg": "JPEG", ".webp": "WEBP"}[file.suffix], **options)
+    write_whole(file, encoded.getvalue())
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a neighbour first, which then takes its place.
+
+    Raises:
+        OSError: it can't be written; it names ``file``.
+    """
     partial = file.with_name(f".{file.name}.partial")
     try:
-        partial.write_text(text)
+        partial.write_bytes(content)
         partial.replace(file)
+    except OSError as problem:
+        raise OSError(problem.errno, problem.strerror, str(file)) from problem
     finally:
         partial.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from viz_callbacks.callbacks.base import PictureCallback, validation_loader
-from viz_callbacks.callbacks.picture_folder import Picture
+from viz_callbacks.callbacks.picture_folder import Picture, save_whole
 from viz_callbacks.drawing import sheets
 from viz_callbacks.drawing.pixels import Pixels, signed_picture
 from viz_callbacks.engine.feature_maps import convolution_layers
@@ -206,4 +206,4 @@ class TopActivationPictures(PictureCallback):
             "below: the image's name; another image means another subject, not another filter",
         ]
         sheet = sheets.evolution_sheet(lines, [(f"map {number}", cells) for number, cells in rows.items()])
-        sheet.save(self.folder / layer / "evolution.jpg", quality=88, subsampling=0)
+        save_whole(sheet, self.folder / layer / "evolution.jpg", quality=88, subsampling=0)

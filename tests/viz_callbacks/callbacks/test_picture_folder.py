@@ -1,6 +1,5 @@
-"""Pictures on disk: the index is written whole or not at all."""
+"""Pictures on disk: each file is written whole or not at all."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +43,29 @@ def test_sprites_are_kept_exactly_where_they_have_to_be(lossless: bool, tmp_path
     assert np.array_equal(sprite, made.sprites["part"]) == lossless
 
 
-def test_a_write_that_fails_leaves_the_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "index.json"
-    write_whole(file, json.dumps({"1": []}))
+    write_whole(file, b"earlier")
 
-    def half(path: Path, text: str) -> int:
-        path.write_bytes(text[: len(text) // 2].encode())
-        raise OSError("No space left on device")
+    def half(path: Path, content: bytes) -> int:
+        with path.open("wb") as stream:
+            stream.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(file, json.dumps({"1": [], "2": []}))
-    assert json.loads(file.read_text()) == {"1": []}
-    assert list(tmp_path.iterdir()) == [file], "no half a file beside it"
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match=f"No space left on device: '{file}'"):
+        write_whole(file, b"later and longer")
+    with pytest.raises(OSError, match=r"No space left on device: '.*epoch-001.jpg'"):
+        PictureFolder(tmp_path).save([picture("a")], 1)
+    monkeypatch.undo()
+    assert file.read_bytes() == b"earlier"
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [file], "no half a file beside it"
+
+
+@pytest.mark.parametrize("text", ["", '{"1": [', "[]", "\x00"])
+def test_a_damaged_index_counts_as_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(text)
+    folder = PictureFolder(tmp_path)
+    assert folder.index() == {}
+    folder.save([picture("a")], 2)
+    assert list(folder.index()) == ["2"]

@@ -1,0 +1,102 @@
+"""YAML as plain values: no tags, no anchors, no code, and one line of reason for whatever can't be read."""
+
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.settings import SettingsError
+
+LARGEST_TEXT = 200_000  # characters: fifty times the settings of a run; PyYAML reads them in seconds
+_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Loads scalars, lists and mappings only. Aliases could grow to any size or contain themselves."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it out
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.YAMLError("anchors and aliases (& and *) are not read; write the value itself, in quotes if it is text")
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError(f"the tag {event.tag} is not read; quote the value if it is text")
+        return super().compose_node(parent, index)
+
+
+class _SettingsLoader(_PlainLoader):
+    """Takes 1e-5 for the number that it is; YAML 1.1, which W&B reads sweep files by, would have 1.0e-5."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]  # a day is a text here
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_SettingsLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def read_yaml(text: str, *, exponents: bool) -> tuple[Any, yaml.Node | None]:
+    """Read a document of plain values.
+
+    Args:
+        text: the document.
+        exponents: whether ``1e-5`` is a number.
+
+    Returns:
+        The values, and their nodes, which know their lines.
+
+    Raises:
+        ValueError: it can't be read, or a string in it holds control characters; the message is one line.
+    """
+    if len(text) > LARGEST_TEXT:
+        raise ValueError(f"it has more than {LARGEST_TEXT} characters")
+    try:
+        loader = (_SettingsLoader if exponents else _PlainLoader)(text)
+        node = loader.get_single_node()
+        content = None if node is None else loader.construct_document(node)
+        _check_characters(content)
+    except yaml.YAMLError as problem:
+        raise ValueError(" ".join(str(problem).split())) from problem
+    except RecursionError as problem:
+        raise ValueError("it is nested too deeply") from problem
+    except OverflowError as problem:
+        raise ValueError(str(problem)) from problem
+    return content, node
+
+
+def read_yaml_file(file: Path, *, exponents: bool) -> tuple[Any, yaml.Node | None]:
+    """Read a file of plain values, as ``read_yaml``. Raises SettingsError, which names the file, where it can't be read."""
+    try:
+        if file.exists() and not file.is_file():
+            raise SettingsError(f"{file} can't be read: it is no file")  # a device has no end, and a pipe may never have one
+        with file.open(encoding="utf-8") as stream:
+            text = stream.read(LARGEST_TEXT + 1)
+    except OSError as problem:
+        raise SettingsError(f"{file} can't be read: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise SettingsError(f"{file} can't be read: it is no text") from problem
+    try:
+        return read_yaml(text, exponents=exponents)
+    except ValueError as problem:
+        raise SettingsError(f"{file} is not valid YAML: {problem}") from problem
+
+
+def control_character(text: str) -> str | None:
+    """Return the first control character or lone surrogate of a text, as it is written in Python; None without any."""
+    return next((repr(each)[1:-1] for each in text if unicodedata.category(each) in ("Cc", "Cs")), None)
+
+
+def _check_characters(content: Any) -> None:
+    """Raise ValueError where a string or key holds a control character that a text file wouldn't."""
+    match content:
+        case str():
+            if found := control_character(content.replace("\n", "").replace("\t", "")):
+                raise ValueError(f"a text in it holds the character {found}")
+        case dict():
+            for key, value in content.items():
+                _check_characters(key)
+                _check_characters(value)
+        case list():
+            for value in content:
+                _check_characters(value)
