@@ -1,5 +1,6 @@
 """One training in five steps: data, network, folder and logger, Trainer; then fit, test and conclude."""
 
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 
-from configs import Settings
+from configs import Settings, SettingsError
 from configs.parser import flat, plain, save_settings
 from datamodules.datamodule import ImageDataModule
 from datamodules.registry import build_datamodule
@@ -21,7 +22,7 @@ from experiment.csv_recorder import CSVRecorder
 from experiment.distributed import RankInfo, TerminateWorkers, TrainerOptions, install_signal_handlers, trainer_options
 from experiment.divergence import DivergedError, StopOnDivergence
 from experiment.hardware import choose_precision, configure_malloc
-from experiment.loggers import build_logger, finish_logger, quiet_lightning
+from experiment.loggers import build_logger, check_logger, finish_logger, quiet_lightning
 from experiment.run_folder import ERROR_FILE, Run, exit_code_for_agent, new_folder, resume_hint
 from experiment.summary import Metadata, code_version, format_summary, summary, write_summary
 from experiment.visualization import build_probes, visualization_callbacks
@@ -46,6 +47,8 @@ def train(run: Run) -> int:
     quiet_lightning()
     configure_malloc()
     options, rank_info = trainer_options(settings, choose_precision(settings.trainer.precision))
+    if rank_info.is_global_zero:
+        check_logger(settings.logger)
 
     data, probes = prepare_data(settings, rank_info.world_size)
     classifier = build_classifier(settings, data)
@@ -140,11 +143,16 @@ def open_output(
     (folder / ERROR_FILE).unlink(missing_ok=True)  # of a fault before this run was resumed
     save_settings(settings, folder / "config.yaml")
     save_split(data.split, data.files, folder / "split")
+    try:
+        logger = build_logger(settings.logger, folder, flat(settings) | metadata)
+    except SettingsError:
+        if not run.checkpoint:
+            shutil.rmtree(folder)
+        raise
     print_layer_table(classifier.network, image_size(settings), f"{title}: {len(data.class_names)} classes")
     if rank_info.world_size > 1:
         own = data.per_process_batch_size(rank_info.world_size)
         print(f"{rank_info.world_size} processes, each with {own} of a step's {settings.data.batch_size} images")
-    logger = build_logger(settings.logger, folder, flat(settings) | metadata)
     return Output(rank_info, folder, title, CSVRecorder(folder, title), logger, metadata)
 
 
@@ -183,7 +191,7 @@ def build_trainer(
 def conclude(
     output: Output, trainer: Trainer, classifier: Classifier, data: ImageDataModule, divergence: str | None, seconds: float
 ) -> int:
-    """Write summary and confusion matrix, close the logger, say what came out. Returns the exit status.
+    """Write summary and confusion matrix, say what came out, close the logger. Returns the exit status.
 
     Args:
         output: of the run.
@@ -201,21 +209,22 @@ def conclude(
     write_summary(figures, output.folder / "summary.json")
     if divergence is None:
         save_confusion(classifier.confusion_matrix, data.class_names, output.folder, output.title)
-    print(format_summary(figures, recorder.rows, output.folder, finish_logger(output.logger, figures)))
+    print(format_summary(figures, recorder.rows, output.folder), flush=True)
+    finish_logger(output.logger, figures)
     return 0 if divergence is None else exit_code_for_agent(1)
 
 
 def report_interruption(output: Output) -> int:
-    """Close the logger of a run that was interrupted, say how to resume it. Returns the exit status."""
+    """Say how to resume a run that was interrupted, close its logger. Returns the exit status."""
     if output.rank_info.is_global_zero:
+        print(f"\nInterrupted. {resume_hint(output.folder)}", flush=True)
         finish_logger(output.logger, {})
-        print(f"\nInterrupted. {resume_hint(output.folder)}")
     return exit_code_for_agent(130)
 
 
 def report_shortage(output: Output, problem: Exception) -> int:
-    """Close the logger of a run that the system left without disk or memory, say so in a line. Returns the exit status."""
-    finish_logger(output.logger, {}, exit_code=1)
+    """Say in a line what the system left a run without, disk or memory, close its logger. Returns the exit status."""
     hint = f". {resume_hint(output.folder)}" if output.rank_info.is_global_zero else ""
     print(f"\ntrain.py: {str(problem).splitlines()[0]}{hint}", file=sys.stderr)
+    finish_logger(output.logger, {}, exit_code=1)
     return 1

@@ -59,6 +59,7 @@ PRIVATE_NAMES = {
 
 # Where any exception is caught, and why it can't be named.
 CATCHES_ALL = {
+    "experiment/wandb_mirror.py": "W&B raises anything, and nothing that it raises may end a training",
     "configs/files.py": "removes a half-written file and raises the error again",
     "train.py": "keeps the traceback of a fault of this project, whatever it is, in the run's folder",
     "viz_callbacks/engine/tracing.py": "a foreign network's forward is run, which may raise anything",
