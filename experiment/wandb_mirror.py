@@ -130,16 +130,19 @@ class WandbMirror(Logger):
         self._finished, self._exit_code = True, exit_code
         figures, until = dict(summary or {}), time.monotonic() + FINISH_SECONDS
         self._put(lambda run: _add_to_summary(run, figures))
+        cut_off = f"its end took more than {FINISH_SECONDS:.0f} s"
         try:
             self._calls.put(None, timeout=FINISH_SECONDS)
             self._thread.join(3)
             if self._thread.is_alive():
                 print(f"W&B has {FINISH_SECONDS:.0f} s for the rest; Ctrl-C leaves at once", flush=True)
             self._thread.join(max(0, until - time.monotonic()))
-        except (queue.Full, KeyboardInterrupt):
+        except queue.Full:
             pass
+        except KeyboardInterrupt:
+            cut_off = "interrupted"
         if self._thread.is_alive():
-            self._uploaded = False
+            self.failure = self.failure or cut_off  # so the file that could be uploaded later isn't whole either
             _kill_service()
             self._thread.join(5)
         print(self._last_words(), flush=True)

@@ -245,7 +245,13 @@ class WandbServer:
         return {"upsertBucket": {"bucket": bucket, "inserted": not run.history}}
 
     def _RunResumeStatus(self, variables: Json) -> Json:
-        return {"model": {"bucket": None}}
+        run = self.runs.get(variables["name"])
+        if run is None or not run.history:
+            return {"model": {"bucket": None}}
+        bucket = {"name": run.name, "displayName": run.name, "summaryMetrics": json.dumps(run.summary), "config": "{}"}
+        bucket |= {"wandbConfig": json.dumps({"t": 1}), "tags": [], "historyLineCount": len(run.history)}
+        bucket |= {"historyTail": json.dumps([json.dumps(run.history[-1])]), "eventsTail": "[]", "eventsLineCount": 0}
+        return {"model": {"bucket": bucket | {"logLineCount": 0}}}
 
     def _RunStoppedStatus(self, variables: Json) -> Json:
         return {"project": {"run": {"stopped": False}}}

@@ -1,18 +1,22 @@
 """A run without a network, for ``test_wandb.py``: its logger gets rows and pictures as from a training.
 
-It reads one word a line: ``epoch`` logs one, ``end`` finishes in order, ``leave`` ends the program in the middle. It prints what
-it does, and how many seconds that took it.
+It reads one word a line: ``epoch`` logs one, ``resume`` begins as a run does that resumes after three epochs, ``end`` finishes in
+order, ``leave`` ends the program in the middle. It prints what it does, and how many seconds that took it.
 """
 
 import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+from lightning import LightningModule, Trainer
 from PIL import Image
 
 from configs import LoggerSettings
 from experiment import loggers, wandb_mirror
+from experiment.csv_recorder import CSVRecorder
 from experiment.loggers import build_logger, check_logger, finish_logger
 from experiment.wandb_mirror import WandbMirror
 
@@ -43,6 +47,13 @@ def main(folder: Path, limits: dict[str, float]) -> None:
             return
         if line.strip() == "end":
             break
+        if line.strip() == "resume":
+            recorder = CSVRecorder(folder, "a run")
+            recorder.load_state_dict({"rows": [{"epoch": number, "seconds": 1.0} for number in (1, 2, 3)]})
+            recorder.on_train_start(cast(Trainer, SimpleNamespace(loggers=[logger])), LightningModule())
+            print("resumed", flush=True)
+            epoch = 3
+            continue
         epoch += 1
         files = {}
         for place in range(PICTURES):
