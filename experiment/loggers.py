@@ -87,9 +87,7 @@ def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any])
 
     mode = cast(Mode, os.environ.get("WANDB_MODE", "online") if settings.mode == "auto" else settings.mode)
     online = mode not in ("offline", "dryrun")
-    os.environ.setdefault(
-        "WANDB_ERROR_REPORTING", "false"
-    )  # it reports itself to the server, and on the terminal if that fails
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's reports on itself; where they fail, the terminal says so
     try:
         wandb.setup(wandb.Settings(silent=True, mode=mode))
         if online and not wandb.login(prompt=False):  # asks the server too

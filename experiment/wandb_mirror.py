@@ -3,7 +3,7 @@
 The training puts calls into a bounded queue and goes on; a thread of the mirror makes them. The first that fails, and one that
 takes longer than ``CALL_SECONDS``, switches the mirror off for the rest of the run, which one line says. Start and end have
 deadlines of their own, since W&B waits without a limit for its service, a process named wandb-core. When one has passed, that
-process is killed: all that waits for it then fails at once, in threads and in W&B's own exit handler, and the program can leave.
+process is killed: whatever waits for it then fails at once, in threads and in W&B's exit handler, and the program can leave.
 """
 
 import atexit
@@ -33,6 +33,9 @@ CALL_SECONDS = 60.0
 FINISH_SECONDS = 60.0
 UPLOAD_SECONDS = 40.0
 """What W&B itself may take of ``FINISH_SECONDS`` to upload what is left; then it closes the file that can be uploaded later."""
+
+CLOSE_SECONDS = 5.0
+"""Of ``FINISH_SECONDS``, the time that W&B's service has to close its files when it is cut off."""
 
 QUEUE_LENGTH = 1000
 """Calls, some ten an epoch. They hold numbers and names of files, not pictures."""
@@ -73,22 +76,23 @@ class WandbMirror(Logger):
         self._mistake: SettingsError | None = None
         self._calls: queue.Queue[Callable[[wandb.Run], object] | None] = queue.Queue(QUEUE_LENGTH)
         self._started = threading.Event()
+        self._ended = threading.Event()  # Thread.join, once interrupted, takes the thread for ended (Python 3.11)
+        self._awaited = True
         self._call_began: float | None = None
         self._exit_code = 1
         self._uploaded = True
         self._finished = False
-        self._thread = threading.Thread(target=self._work, name="W&B mirror", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._work, name="W&B mirror", daemon=True).start()
         try:
             if not self._started.wait(START_SECONDS):
-                self._switch_off(f"its start took more than {START_SECONDS:.0f} s")
-                _kill_service()
+                print(f"W&B has not started after {START_SECONDS:.0f} s; the training doesn't wait for it", flush=True)
+            self._awaited = False
         except KeyboardInterrupt:
             _kill_service()
             raise
         if self._mistake:
             _kill_service()
-            self._thread.join()  # so that nothing writes into the folder any more
+            self._ended.wait(CLOSE_SECONDS)  # so that nothing writes into the folder any more
             raise self._mistake
         atexit.register(self.finish)  # runs before W&B's own handler, which was registered earlier and waits without a limit
 
@@ -128,24 +132,32 @@ class WandbMirror(Logger):
         if self._finished:
             return
         self._finished, self._exit_code = True, exit_code
-        figures, until = dict(summary or {}), time.monotonic() + FINISH_SECONDS
+        figures, until = dict(summary or {}), time.monotonic() + FINISH_SECONDS - CLOSE_SECONDS
         self._put(lambda run: _add_to_summary(run, figures))
         cut_off = f"its end took more than {FINISH_SECONDS:.0f} s"
         try:
-            self._calls.put(None, timeout=FINISH_SECONDS)
-            self._thread.join(3)
-            if self._thread.is_alive():
+            self._calls.put(None, timeout=FINISH_SECONDS - CLOSE_SECONDS)
+            if not self._ended.wait(3):
                 print(f"W&B has {FINISH_SECONDS:.0f} s for the rest; Ctrl-C leaves at once", flush=True)
-            self._thread.join(max(0, until - time.monotonic()))
+                self._ended.wait(max(0, until - time.monotonic()))
         except queue.Full:
             pass
         except KeyboardInterrupt:
             cut_off = "interrupted"
-        if self._thread.is_alive():
-            self.failure = self.failure or cut_off  # so the file that could be uploaded later isn't whole either
-            _kill_service()
-            self._thread.join(5)
+        if not self._ended.is_set():
+            self._cut_off(cut_off)
         print(self._last_words(), flush=True)
+
+    def _cut_off(self, reason: str) -> None:
+        """Have W&B's service drop what it uploads and close its files; kill it if it doesn't."""
+        self._uploaded = False
+        with contextlib.suppress(RuntimeError):  # no thread can be started any more
+            threading.Thread(target=_tear_down, daemon=True).start()
+            self._ended.wait(CLOSE_SECONDS)
+        if not self._ended.is_set():
+            self.failure = self.failure or reason
+            _kill_service()
+            self._ended.wait(CLOSE_SECONDS)
 
     def _put(self, call: Callable[["wandb.Run"], object]) -> None:
         if self.failure:
@@ -167,13 +179,17 @@ class WandbMirror(Logger):
             self.mirrored = _describe(run)
         except SettingsError as mistake:
             self._mistake = mistake
+            if not self._awaited:
+                self._switch_off(str(mistake))
         except Exception as problem:  # W&B promises no type: its own errors, sockets', its protocol's
             self._switch_off(_reason(problem))
         else:
+            atexit.register(self.finish)  # again, as a slow start registers W&B's handler later
             self._started.set()
             self._serve(run)
         _tear_down()
         self._started.set()  # if W&B could not be started
+        self._ended.set()
 
     def _serve(self, run: "wandb.Run") -> None:
         while (call := self._calls.get()) is not None:

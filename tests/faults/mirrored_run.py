@@ -1,7 +1,7 @@
 """A run without a network, for ``test_wandb.py``: its logger gets rows and pictures as from a training.
 
-It reads one word a line: ``epoch`` logs one, ``resume`` begins as a run does that resumes after three epochs, ``end`` finishes in
-order, ``leave`` ends the program in the middle. It prints what it does, and how many seconds that took it.
+It reads one word a line: ``epoch`` logs one, ``resume`` begins as a run does that resumes after three epochs, ``end``
+finishes in order, ``leave`` ends the program in the middle. It prints what it does, and how many seconds that took it.
 """
 
 import json
@@ -41,6 +41,8 @@ def main(folder: Path, limits: dict[str, float]) -> None:
     logger = build_logger(settings, folder, CONFIG)
     assert isinstance(logger, WandbMirror)
     say("start", began)
+    while not (logger.mirrored or logger.failure):  # where the machine is busy, the training would begin before W&B
+        time.sleep(0.1)
     epoch = 0
     for line in sys.stdin:
         if line.strip() == "leave":
