@@ -32,16 +32,16 @@ def check_logger(settings: LoggerSettings) -> None:
     except wandb.errors.UsageError as mistake:
         raise SettingsError(f"logger.project={settings.project}: {_first_line(mistake)}") from mistake
     try:
-        known = wandb.Settings()
-        known.update_from_system_settings()
-        known.update_from_env_vars(dict(os.environ))
+        wandb.Settings().update_from_env_vars(dict(os.environ))
     except wandb.errors.UsageError as mistake:
         raise SettingsError(f"W&B: {_first_line(mistake)}") from mistake
-    except ValueError as mistake:  # pydantic's: a heading, the field, what is wrong
-        _, field, wrong, *_ = str(mistake).splitlines()
+    except ValueError as mistake:
+        # pydantic's lines: a heading, the field, what is wrong, advice; where one wraps another, there are two headings.
+        _, field, *wrong = str(mistake).splitlines()
+        reason = next(line for line in [*wrong, "not valid"] if "validation error for" not in line)
         variable = f"WANDB_{field.upper()}"
         name = f"{variable}={os.environ[variable]}" if variable in os.environ else f"W&B's setting {field}"
-        raise SettingsError(f"{name}: {wrong.partition(' [type=')[0].strip()}") from mistake
+        raise SettingsError(f"{name}: {reason.partition(' [type=')[0].strip()}") from mistake
 
 
 def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Logger | None:
