@@ -6,7 +6,6 @@ The client and its service are the real ones, the server is the stand-in on the 
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,14 +13,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from experiment.run_folder import read_rows
+from tests.faults.led_run import ROOT, MirroredRun
 from tests.wandb_server import FAULTS, KEY, WandbServer
 
-ROOT = Path(__file__).parents[2]
+SMALL = ["data=shapes", "data.image_size=67", "data.train_sizes=[67]", "data.images_per_class=10", "data.batch_size=8",
+         "viz.probes=[circle]", "viz.top_maps=0", "viz.sensitivity=false", "trainer.max_epochs=4"]  # fmt: skip
 QUICK = {"UPLOAD_SECONDS": 4.0}  # what W&B may take for the rest of a run; 40 s by default
 pytestmark = pytest.mark.slow
 
@@ -39,80 +40,6 @@ def environment(server: WandbServer, tmp_path: Path) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     folders = {name: str(tmp_path / name) for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR")}
     return clean | folders | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "PYTHONUNBUFFERED": "1"}
-
-
-class MirroredRun:
-    """A process of ``mirrored_run.py``, led word by word."""
-
-    def __init__(self, folder: Path, environment: dict[str, str], limits: dict[str, float] | None = None) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder = folder
-        self.output = ""
-        command = [sys.executable, "-m", "tests.faults.mirrored_run", str(folder), json.dumps(limits or {})]
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        self.epochs = 0
-
-    def __enter__(self) -> "MirroredRun":
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        for process in [*self.services(), self.process]:
-            process.kill()
-
-    def services(self) -> list[psutil.Process]:
-        """The processes that it has started, and those that they have."""
-        return psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
-
-    def service(self) -> psutil.Process:
-        (service,) = (process for process in self.services() if process.name() == "wandb-core")
-        return service
-
-    def tell(self, word: str) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(f"{word}\n")
-        self.process.stdin.flush()
-
-    def wait_for(self, words: str) -> float:
-        """Read up to the line with these words. Returns the seconds that it ends with, 0 if it names none."""
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.output += line
-            if words in line:
-                found = re.search(r": ([\d.]+) s$", line.strip())
-                return float(found[1]) if found else 0.0
-        raise AssertionError(f"no '{words}' in:\n{self.output}")
-
-    def log_epochs(self, count: int) -> float:
-        """Log so many epochs. Returns the seconds of the slowest."""
-        slowest = 0.0
-        for _ in range(count):
-            self.epochs += 1
-            self.tell("epoch")
-            slowest = max(slowest, self.wait_for(f"epoch {self.epochs}:"))
-        return slowest
-
-    def end(self, word: str = "end", timeout: float = 120) -> str:
-        """Let it end. Returns all that it printed."""
-        self.tell(word)
-        return self.remaining(timeout)
-
-    def remaining(self, timeout: float = 120) -> str:
-        services = self.services()
-        output, _ = self.process.communicate(timeout=timeout)
-        self.output += output
-        assert self.process.returncode == 0, self.output
-        assert "Traceback" not in self.output
-        assert not psutil.wait_procs(services, timeout=10)[1], "W&B's service outlives the run"
-        return self.output
 
 
 def seconds_of(what: str, output: str) -> float:
@@ -314,11 +241,34 @@ def test_a_program_that_ends_in_the_middle_leaves_in_time(
 def test_a_mistake_is_one_line_and_leaves_nothing(
     arguments: list[str], variables: dict[str, str], answer: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    small = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.batch_size=8"]
-    command = [sys.executable, "train.py", *small, f"runs={tmp_path / 'runs'}", *arguments]
+    command = [sys.executable, "train.py", *SMALL, f"runs={tmp_path / 'runs'}", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment | variables, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith(f"train.py: {answer}"), done.stderr
     assert (len(done.stderr.splitlines()), done.stdout) == (1, "")
     assert not list(tmp_path.glob("runs/*"))
-    shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_training_is_whole_without_its_service(
+    sign: signal.Signals, server: WandbServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The whole program, from the command line to its last line."""
+    command = [sys.executable, "train.py", *SMALL, f"runs={tmp_path / 'runs'}", "name=run"]
+    folder = tmp_path / "runs/run"
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as training:
+        wait_for(lambda: (folder / "metrics.csv").exists() or training.poll() is not None, seconds=240)
+        children = psutil.Process(training.pid).children(recursive=True)
+        services = [process for process in children if process.name() == "wandb-core"]
+        assert len(services) == 1
+        services[0].send_signal(sign)
+        output, _ = training.communicate(timeout=240)
+    assert training.returncode == 0, output
+    assert "Traceback" not in output
+    assert output.index("Everything is in") < output.index("W&B has only a part of this run")
+    assert [row["epoch"] for row in read_rows(folder / "metrics.csv")] == [1, 2, 3, 4]
+    assert json.loads((folder / "summary.json").read_text())["epochs"] == 4
+    assert len(list(folder.glob("pictures/denet/*/epoch-*.jpg"))) == 4
+    assert not psutil.wait_procs(services, timeout=10)[1], "W&B's service outlives the run"
