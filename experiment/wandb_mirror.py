@@ -226,13 +226,14 @@ class WandbMirror(Logger):
 
 
 def _describe(run: "wandb.Run") -> Mirrored:
-    last = run.summary.get("epoch", 0) if run.resumed else 0
+    last = run.summary.get("epoch", 0) if run.resumed else 0  # type: ignore[no-untyped-call]  # W&B gives it no types
     page = None if run.offline else run.url
     return Mirrored(run.id, Path(run.settings.sync_dir), Path(run.settings.log_internal), page, int(last))
 
 
 def _add_to_summary(run: "wandb.Run", figures: Mapping[str, Any]) -> None:
-    logged = set(run.summary.keys())  # what was logged by epoch W&B has summed up itself, val/accuracy by its maximum
+    # What was logged by epoch W&B has summed up itself, val/accuracy by its maximum.
+    logged = set(run.summary.keys())  # type: ignore[no-untyped-call]  # W&B gives it no types
     run.summary.update({name: value for name, value in figures.items() if name not in logged})
 
 

@@ -248,7 +248,7 @@ class WandbServer:
         run = self.runs.get(variables["name"])
         if run is None or not run.history:
             return {"model": {"bucket": None}}
-        bucket = {"name": run.name, "displayName": run.name, "summaryMetrics": json.dumps(run.summary), "config": "{}"}
+        bucket: Json = {"name": run.name, "displayName": run.name, "summaryMetrics": json.dumps(run.summary), "config": "{}"}
         bucket |= {"wandbConfig": json.dumps({"t": 1}), "tags": [], "historyLineCount": len(run.history)}
         bucket |= {"historyTail": json.dumps([json.dumps(run.history[-1])]), "eventsTail": "[]", "eventsLineCount": 0}
         return {"model": {"bucket": bucket | {"logLineCount": 0}}}

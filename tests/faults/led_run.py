@@ -37,8 +37,9 @@ class MirroredRun:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        for process in [*self.services(), self.process]:
-            process.kill()
+        for service in self.services():
+            service.kill()
+        self.process.kill()
 
     def services(self) -> list[psutil.Process]:
         """The processes that it has started, and those that they have."""
