@@ -35,13 +35,11 @@ def check_logger(settings: LoggerSettings) -> None:
         wandb.Settings().update_from_env_vars(dict(os.environ))
     except wandb.errors.UsageError as mistake:
         raise SettingsError(f"W&B: {_first_line(mistake)}") from mistake
-    except ValueError as mistake:
-        # pydantic's lines: a heading, the field, what is wrong, advice; where one wraps another, there are two headings.
-        _, field, *wrong = str(mistake).splitlines()
-        reason = next(line for line in [*wrong, "not valid"] if "validation error for" not in line)
+    except ValueError as mistake:  # pydantic's, in four lines: a heading, the field, what is wrong, a page about it
+        _, field, wrong, *_ = str(mistake).splitlines()
         variable = f"WANDB_{field.upper()}"
         name = f"{variable}={os.environ[variable]}" if variable in os.environ else f"W&B's setting {field}"
-        raise SettingsError(f"{name}: {reason.partition(' [type=')[0].strip()}") from mistake
+        raise SettingsError(f"{name}: {wrong.partition(' [type=')[0].strip()}") from mistake
 
 
 def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Logger | None:
