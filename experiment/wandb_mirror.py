@@ -150,13 +150,13 @@ class WandbMirror(Logger):
 
     def _cut_off(self, reason: str) -> None:
         """Have W&B's service drop what it uploads and close its files; kill it if it doesn't."""
-        self._uploaded = False
+        self._uploaded, earlier = False, self.failure
         closer = threading.Thread(target=_tear_down, daemon=True)
         with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no thread any more
             closer.start()
             closer.join(CLOSE_SECONDS)
         if closer.is_alive() or not self._ended.wait(1):
-            self.failure = self.failure or reason
+            self.failure = earlier or reason  # not what a call has raised that waited for the service
             _kill_service()
             self._ended.wait(CLOSE_SECONDS)
 
