@@ -221,7 +221,7 @@ class WandbMirror(Logger):
                 return f"W&B did not close its copy of the run in {place}, which may lack rows; all of it is in {self.folder}"
             return f"W&B kept the run offline. Look at it: wandb leet {place}\n{'Upload it: wandb sync':>47} {place}"
         if not self._uploaded or _upload_errors(self.mirrored.log):
-            return f"W&B has not got all of this run. Upload the rest: wandb sync {place}"
+            return f"W&B has not got all of this run. Upload the rest: wandb sync --no-skip-online {place}"
         return f"W&B has the run: {self.mirrored.url}"
 
 

@@ -48,19 +48,19 @@ def seconds_of(what: str, output: str) -> float:
     return float(found[1])
 
 
-def sync(folder: Path, environment: dict[str, str]) -> None:
+def sync(folder: Path, environment: dict[str, str], *options: str) -> None:
     """Upload a run as the last words say."""
-    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    command = [sys.executable, "-m", "wandb", "sync", *options, str(folder)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
 
 
-def sync_after(server: WandbServer, output: str, environment: dict[str, str]) -> None:
+def sync_the_rest(server: WandbServer, output: str, environment: dict[str, str]) -> None:
     """Upload the rest as the last words say, once the server works again."""
-    folder = folder_named_in(output, "W&B has not got all of this run. Upload the rest: wandb sync")
+    folder = folder_named_in(output, "W&B has not got all of this run. Upload the rest: wandb sync --no-skip-online")
     assert "W&B has the run" not in output
     server.fault = None
-    sync(folder, environment)
+    sync(folder, environment, "--no-skip-online")
 
 
 def folder_named_in(output: str, words: str) -> Path:
@@ -132,7 +132,7 @@ def test_a_server_that_fails_from_the_middle_on(
         output = run.end()
     assert slowest < 1
     assert seconds_of("finish", output) < 60 + 5
-    sync_after(server, output, environment)
+    sync_the_rest(server, output, environment)
     assert epochs_at(server) == [1, 2, 3, 4, 5]
 
 
@@ -212,7 +212,7 @@ def test_ctrl_c_ends_the_wait_at_once(server: WandbServer, environment: dict[str
         run.process.send_signal(signal.SIGINT)
         output = run.remaining(timeout=20)
     assert time.monotonic() - pressed < 10
-    sync_after(server, output, environment)
+    sync_the_rest(server, output, environment)
     assert epochs_at(server) == [1, 2, 3]
 
 
