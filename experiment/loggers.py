@@ -15,7 +15,7 @@ from experiment.wandb_mirror import UPLOAD_SECONDS, WandbMirror
 if TYPE_CHECKING:
     import wandb
 
-Mode = Literal["online", "offline", "shared", "dryrun"]
+Mode = Literal["online", "offline", "shared"]
 
 INIT_SECONDS = 10.0
 """Of W&B's own waiting for an answer to its first words. Asking for the key's owner before takes up to ten more."""
@@ -83,8 +83,9 @@ def quiet_lightning() -> None:
 def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> "wandb.Run":
     import wandb
 
-    mode = cast(Mode, os.environ.get("WANDB_MODE", "online") if settings.mode == "auto" else settings.mode)
-    online = mode not in ("offline", "dryrun")
+    asked = os.environ.get("WANDB_MODE", "online") if settings.mode == "auto" else settings.mode
+    mode = cast(Mode, {"dryrun": "offline", "run": "online"}.get(asked, asked))  # W&B's earlier names
+    online = mode != "offline"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's reports on itself; where they fail, the terminal says so
     try:
         wandb.setup(wandb.Settings(silent=True, mode=mode))
