@@ -66,7 +66,10 @@ CATCHES_ALL = {
 }
 
 # Where options of any name are passed on, and to what.
-PASSES_OPTIONS_ON = {"viz_callbacks/metrics/": "torchmetrics.Metric's own options"}
+PASSES_OPTIONS_ON = {
+    "viz_callbacks/metrics/": "torchmetrics.Metric's own options",
+    "experiment/wandb_mirror.py": "nowhere: a method of Lightning's loggers has them, and does nothing here",
+}
 
 TREE = SourceTree(*(name if (ROOT / name).is_dir() else f"{name}.py" for name in {key.partition(".")[0] for key in MAY_IMPORT}))
 
