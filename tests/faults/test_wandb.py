@@ -51,7 +51,15 @@ def seconds_of(what: str, output: str) -> float:
 def sync(folder: Path, environment: dict[str, str], *options: str) -> None:
     """Upload a run as the last words say."""
     command = [sys.executable, "-m", "wandb", "sync", *options, str(folder)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    done = subprocess.run(
+        command,
+        cwd=folder.parents[2],  # where W&B leaves logs of its own
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout
 
 
