@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from configs.files import atomic_write_text
 from experiment.curves import save_curves
+from experiment.wandb_mirror import WandbMirror
 
 Row = dict[str, float]
 
@@ -44,10 +44,11 @@ class CSVRecorder(Callback):
         self.seconds_before = sum(row["seconds"] for row in self.rows)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Send the epochs before an interruption to the logger, whose own copy may be lost."""
+        """Send to the logger the epochs before an interruption that it doesn't know: its own copy may be lost or cut off."""
         for logger in trainer.loggers:
-            if not (isinstance(logger, WandbLogger) and logger.experiment.resumed):
-                for row in self.rows:
+            known = logger.last_epoch if isinstance(logger, WandbMirror) else 0
+            for row in self.rows:
+                if row["epoch"] > known:
                     logger.log_metrics(row)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

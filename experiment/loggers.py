@@ -1,25 +1,45 @@
 """Where a run's curves go besides its own folder: W&B, Lightning's CSV log, or nowhere."""
 
-import contextlib
-import io
+import functools
 import logging
 import os
-import typing
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from configs import LoggerSettings, SettingsError
+from experiment.wandb_mirror import UPLOAD_SECONDS, WandbMirror
 
 if TYPE_CHECKING:
     import wandb
 
-Mode = Literal["online", "offline"]
+Mode = Literal["online", "offline", "shared"]
 
-WANDB_START_SECONDS = 20
-WANDB_FINISH_SECONDS = 120
+INIT_SECONDS = 10.0
+"""Of W&B's own waiting for an answer to its first words. Asking for the key's owner before takes up to ten more."""
+
+
+def check_logger(settings: LoggerSettings) -> None:
+    """Raise SettingsError for settings and environment variables that W&B refuses. Asks no server."""
+    if settings.name != "wandb":
+        return
+    import wandb  # here, as only this logger needs it and it takes a second
+
+    try:
+        wandb.Settings(project=settings.project)
+    except wandb.errors.UsageError as mistake:
+        raise SettingsError(f"logger.project={settings.project}: {_first_line(mistake)}") from mistake
+    try:
+        wandb.Settings().update_from_env_vars(dict(os.environ))
+    except wandb.errors.UsageError as mistake:
+        raise SettingsError(f"W&B: {_first_line(mistake)}") from mistake
+    except ValueError as mistake:  # pydantic's, in four lines: a heading, the field, what is wrong, a page about it
+        _, field, wrong, *_ = str(mistake).splitlines()
+        variable = f"WANDB_{field.upper()}"
+        name = f"{variable}={os.environ[variable]}" if variable in os.environ else f"W&B's setting {field}"
+        raise SettingsError(f"{name}: {wrong.partition(' [type=')[0].strip()}") from mistake
 
 
 def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Logger | None:
@@ -38,24 +58,15 @@ def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any])
     """
     if settings.name == "csv":
         return CSVLogger(folder, name="csv", version="", flush_logs_every_n_steps=1)
-    if settings.name == "none":
+    if settings.name == "none" or (settings.mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         return None
-    return WandbLogger(experiment=_start_wandb(settings, folder, config))
+    return WandbMirror(functools.partial(_start_wandb, settings, folder, config), folder)
 
 
-def finish_logger(logger: Logger | None, summary: dict[str, Any], exit_code: int = 0) -> Path | None:
-    """Write the run's last figures and close it. Returns the folder of an offline W&B run, to be synchronised later.
-
-    W&B shows a run whose ``exit_code`` isn't 0 as failed.
-    """
-    if not isinstance(logger, WandbLogger):
-        return None
-    run = logger.experiment
-    logged = set(run.summary.keys())  # what was logged by epoch W&B has summed up itself, val/accuracy by its maximum
-    run.summary.update({name: value for name, value in summary.items() if name not in logged})
-    offline = Path(run.settings.sync_dir) if run.settings.mode == "offline" else None
-    run.finish(exit_code=exit_code)
-    return offline
+def finish_logger(logger: Logger | None, summary: dict[str, Any], exit_code: int = 0) -> None:
+    """Give the run's last figures to W&B, close it and say where it is; W&B shows a run with another code than 0 as failed."""
+    if isinstance(logger, WandbMirror):
+        logger.finish(summary, exit_code)
 
 
 def quiet_lightning() -> None:
@@ -70,60 +81,57 @@ def quiet_lightning() -> None:
 
 
 def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> "wandb.Run":
-    import wandb  # here, as only this logger needs it and it takes a second
+    import wandb
 
-    id_file = folder / "wandb-id"
-
-    def start(mode: Mode | None) -> wandb.Run:
-        earlier = id_file.read_text() if id_file.exists() and mode != "offline" else None
-        return wandb.init(
-            id=earlier,
-            resume="allow",
-            project=None if "WANDB_SWEEP_ID" in os.environ else settings.project,  # a sweep has its own
-            entity=settings.entity,
-            group=settings.group,
-            name=folder.name,
-            dir=folder,
-            config=config,
-            job_type="train",
-            tags=[str(config["model.name"]), str(config["data.name"])],
-            mode=mode,  # None for what WANDB_MODE says
-            settings=wandb.Settings(
-                quiet=True,
-                console="off",
-                init_timeout=WANDB_START_SECONDS,
-                finish_timeout=WANDB_FINISH_SECONDS,
-            ),
-        )
-
-    mode = _wandb_mode(settings.mode)
+    asked = os.environ.get("WANDB_MODE", "online") if settings.mode == "auto" else settings.mode
+    mode = cast(Mode, {"dryrun": "offline", "run": "online"}.get(asked, asked))  # W&B's earlier names
+    online = mode != "offline"
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's reports on itself; where they fail, the terminal says so
     try:
-        run = start(mode)
-    except wandb.errors.CommError as problem:
-        reason = str(problem).splitlines()[0]
+        wandb.setup(wandb.Settings(silent=True, mode=mode))
+        if online and not wandb.login(prompt=False):  # asks the server too
+            raise wandb.errors.AuthenticationError("no key on this machine; `wandb login` adds one")
+        run = _init(mode, settings, folder, config)
+    except wandb.errors.Error as problem:
         if settings.mode == "online":
-            raise SettingsError(f"logger.mode=online: W&B does not answer ({reason}); take logger.mode=auto") from problem
-        print(f"W&B does not answer ({reason}): this run is logged offline")
-        run = start("offline")
-    if run.settings.mode == "online":
-        id_file.write_text(run.id)
+            raise SettingsError(f"logger.mode=online: {_first_line(problem)}; take logger.mode=auto") from problem
+        if not online:
+            raise
+        print(f"W&B: {_first_line(problem)}. This run is logged offline", flush=True)
+        run = _init("offline", settings, folder, config)
+    if not run.offline:
+        (folder / "wandb-id").write_text(run.id)
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
     run.define_metric("val/accuracy", step_metric="epoch", summary="max")
     return run
 
 
-def _wandb_mode(asked: str) -> Mode | None:
-    """Choose the mode to start W&B in: as asked, else as WANDB_MODE says (None), else offline where nobody is logged in."""
-    if asked in ("online", "offline"):
-        return typing.cast(Mode, asked)
-    if "WANDB_MODE" in os.environ:
-        return None
+def _init(mode: Mode, settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> "wandb.Run":
     import wandb
 
-    with contextlib.redirect_stderr(io.StringIO()):
-        logged_in = wandb.login(prompt=False)
-    if logged_in:
-        return "online"
-    print("W&B: no key on this machine (`wandb login` adds one), so this run is logged offline")
-    return "offline"
+    id_file = folder / "wandb-id"
+    return wandb.init(
+        id=id_file.read_text() if id_file.exists() and mode != "offline" else None,
+        resume="allow",
+        project=None if "WANDB_SWEEP_ID" in os.environ else settings.project,  # a sweep has its own
+        entity=settings.entity,
+        group=settings.group,
+        name=folder.name,
+        dir=folder,
+        config=config,
+        job_type="train",
+        tags=[str(config["model.name"]), str(config["data.name"])],
+        mode=mode,
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=INIT_SECONDS,
+            finish_timeout=UPLOAD_SECONDS,
+            finish_timeout_raises=True,
+        ),
+    )
+
+
+def _first_line(problem: Exception) -> str:
+    return str(problem).splitlines()[0].rstrip(".")

@@ -46,7 +46,7 @@ def summary(
     }
 
 
-def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path, offline_run: Path | None) -> str:
+def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path) -> str:
     """Say for people what the ``summary`` says, and where everything is."""
     lines = []
     if figures["diverged"]:
@@ -79,9 +79,6 @@ def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path, offli
     lines.append(
         f"Everything is in {folder}: metrics.csv, curves.png, confusion.png, pictures/, checkpoints/, split/, config.yaml"
     )
-    if offline_run:
-        lines.append(f"W&B kept the run offline. Look at it: wandb leet {offline_run}")
-        lines.append(f"                          Upload it: wandb sync {offline_run}")
     return "\n".join(lines)
 
 

@@ -59,15 +59,19 @@ PRIVATE_NAMES = {
 
 # Where any exception is caught, and why it can't be named.
 CATCHES_ALL = {
+    "experiment/wandb_mirror.py": "W&B raises anything, and nothing that it raises may end a training",
     "configs/files.py": "removes a half-written file and raises the error again",
-    "experiment/run.py": "removes the folder of a run that can't be set up and raises the error again",
+    "experiment/output.py": "removes the folder of a run that can't be set up and raises the error again",
     "train.py": "keeps the traceback of a fault of this project, whatever it is, in the run's folder",
     "viz_callbacks/engine/tracing.py": "a part of a foreign network is followed, whose forward may raise anything",
     "viz_callbacks/engine/graph.py": "a foreign network's forward is followed, which may raise anything",
 }
 
 # Where options of any name are passed on, and to what.
-PASSES_OPTIONS_ON = {"viz_callbacks/metrics/": "torchmetrics.Metric's own options"}
+PASSES_OPTIONS_ON = {
+    "viz_callbacks/metrics/": "torchmetrics.Metric's own options",
+    "experiment/wandb_mirror.py": "nowhere: a method of Lightning's loggers has them, and does nothing here",
+}
 
 TREE = SourceTree(*(name if (ROOT / name).is_dir() else f"{name}.py" for name in {key.partition(".")[0] for key in MAY_IMPORT}))
 

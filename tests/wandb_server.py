@@ -2,7 +2,7 @@
 
 It has enough of the protocol for the real client to create a sweep, run an agent and log runs. It shows what the client sends;
 that wandb.ai takes it, it can't show. Its search is a grid. A GraphQL operation that has no method here gets an error, as the
-real server gives for one that it doesn't know.
+real server gives for one that it doesn't know. It can fail in the ways in which servers and the networks before them do.
 """
 
 import gzip
@@ -19,6 +19,9 @@ import yaml
 
 ENTITY = "someone"
 KEY = "0123456789" * 4  # a key has at least 40 characters
+
+FAULTS = ("refuses", "hangs", "401", "429", "500", "html")
+"""Hangs up, never answers, answers an error of HTTP, or a page for people as the portal of a hotel's network does."""
 
 Json = dict[str, Any]
 StopRule = Callable[["Run"], bool]
@@ -58,10 +61,15 @@ class Sweep:
 
 
 class WandbServer:
-    """Listens on the loopback until ``close``. ``stop_when`` decides which runs of a sweep an agent is told to stop."""
+    """Listens on the loopback until ``close``. ``stop_when`` decides which runs of a sweep an agent is told to stop.
+
+    ``fault``, one of ``FAULTS``, is how it fails; None, as it begins, for not at all.
+    """
 
     def __init__(self, stop_when: StopRule = lambda run: False) -> None:
         self.stop_when = stop_when
+        self.fault: str | None = None
+        self.closed = threading.Event()
         self.runs: dict[str, Run] = {}
         self.sweeps: dict[str, Sweep] = {}
         self.agents: dict[str, str] = {}  # to their sweeps
@@ -74,6 +82,8 @@ class WandbServer:
 
             def do_POST(self) -> None:
                 body = self._body()
+                if server.fault:
+                    return self._fail(server.fault)
                 with server.lock:
                     if self.path.startswith("/graphql"):
                         self._answer(server.graphql(json.loads(body)))
@@ -85,12 +95,26 @@ class WandbServer:
             def do_PUT(self) -> None:
                 run, name = self.path.removeprefix("/upload/").split("/", 1)
                 content = self._body()
+                if server.fault:
+                    return self._fail(server.fault)
                 with server.lock:
                     server.run(run).files[name] = content
                 self._answer({})
 
             def do_GET(self) -> None:
+                if server.fault:
+                    return self._fail(server.fault)
                 self._answer({})
+
+            def _fail(self, fault: str) -> None:
+                if fault == "hangs":
+                    server.closed.wait()
+                if fault in ("hangs", "refuses"):
+                    self.close_connection = True
+                elif fault == "html":
+                    self._send(200, "text/html", b"<!doctype html><title>Welcome to our hotel</title>")
+                else:
+                    self._send(int(fault), "application/json", json.dumps({"error": f"the stand-in says {fault}"}).encode())
 
             def _body(self) -> bytes:
                 if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -105,9 +129,11 @@ class WandbServer:
                 return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
             def _answer(self, answer: Json) -> None:
-                content = json.dumps(answer).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
+                self._send(200, "application/json", json.dumps(answer).encode())
+
+            def _send(self, status: int, kind: str, content: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
@@ -127,6 +153,7 @@ class WandbServer:
 
     def close(self) -> None:
         """Listen no more."""
+        self.closed.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -218,7 +245,13 @@ class WandbServer:
         return {"upsertBucket": {"bucket": bucket, "inserted": not run.history}}
 
     def _RunResumeStatus(self, variables: Json) -> Json:
-        return {"model": {"bucket": None}}
+        run = self.runs.get(variables["name"])
+        if run is None or not run.history:
+            return {"model": {"bucket": None}}
+        bucket: Json = {"name": run.name, "displayName": run.name, "summaryMetrics": json.dumps(run.summary), "config": "{}"}
+        bucket |= {"wandbConfig": json.dumps({"t": 1}), "tags": [], "historyLineCount": len(run.history)}
+        bucket |= {"historyTail": json.dumps([json.dumps(run.history[-1])]), "eventsTail": "[]", "eventsLineCount": 0}
+        return {"model": {"bucket": bucket | {"logLineCount": 0}}}
 
     def _RunStoppedStatus(self, variables: Json) -> Json:
         return {"project": {"run": {"stopped": False}}}

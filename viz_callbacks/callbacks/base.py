@@ -2,9 +2,9 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -13,6 +13,24 @@ from torch import Tensor, nn
 
 from viz_callbacks.callbacks.picture_folder import Picture, PictureFolder
 from viz_callbacks.drawing.pixels import robust_range
+
+if TYPE_CHECKING:
+    import wandb
+
+
+@runtime_checkable
+class PictureLogger(Protocol):
+    """A logger of one's own that takes pictures."""
+
+    def log_pictures(self, files: Mapping[str, tuple[Path, str]], values: Mapping[str, float]) -> None:
+        """Log pictures by key, each a file with its caption, and values beside them, as part of the epoch's row to come."""
+
+
+def wandb_images(files: Mapping[str, tuple[Path, str]]) -> "dict[str, wandb.Image]":
+    """Return what W&B logs for pictures by key, each a file with its caption."""
+    import wandb  # here, as it may not be installed, and takes a second
+
+    return {key: wandb.Image(str(file), caption=caption) for key, (file, caption) in files.items()}
 
 
 class PeriodicCallback(Callback):
@@ -128,15 +146,15 @@ class PictureCallback(PeriodicCallback):
         return list(zip(pictures, files, strict=True))
 
     def _log_pictures(self, logger: Logger, made: list[tuple[Picture, Path]]) -> None:
-        """Give the ranges to any logger, and the sheets to W&B."""
+        """Give the ranges to any logger, and the sheets to W&B or what else takes pictures."""
         ranges = {
             f"range/{self.name}/{picture.place}/{name}": value for picture, _ in made for name, value in picture.ranges.items()
         }
-        if not isinstance(logger, WandbLogger):
+        files = {f"{self.name}/{picture.place}": (file, picture.caption) for picture, file in made}
+        if isinstance(logger, PictureLogger):
+            logger.log_pictures(files, ranges)
+        elif isinstance(logger, WandbLogger):
+            # Not committed: they join the row of this epoch's metrics, so that the dashboard can step through them by epoch.
+            logger.experiment.log({**wandb_images(files), **ranges}, commit=False)
+        else:
             logger.log_metrics(ranges)
-            return
-        import wandb
-
-        images = {f"{self.name}/{picture.place}": wandb.Image(str(file), caption=picture.caption) for picture, file in made}
-        # Not committed: they join the row of this epoch's metrics, so that the dashboard can step through them by epoch.
-        logger.experiment.log({**images, **ranges}, commit=False)

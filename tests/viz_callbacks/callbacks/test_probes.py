@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
@@ -21,6 +22,7 @@ from experiment.csv_recorder import CSVRecorder
 from experiment.loggers import build_logger, finish_logger
 from experiment.run_folder import read_rows
 from experiment.visualization import build_probes
+from experiment.wandb_mirror import WandbMirror
 from lightning_modules.classifier import Classifier
 from tests.datamodules.photographs import write
 from tests.small_network import small_network
@@ -230,6 +232,18 @@ def test_two_images_whose_pictures_would_have_one_name_are_refused(shapes: Image
 
 
 @pytest.mark.slow
+def test_lightnings_own_wandb_logger_gets_the_pictures(
+    classifier: Classifier, shapes: ImageDataModule, probes: Probes, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    run = wandb.init(mode="offline", dir=tmp_path, settings=wandb.Settings(silent=True, console="off"))
+    pictures = DeNetPictures(tmp_path / "denet", probes)
+    make_trainer(1, [pictures, CSVRecorder(tmp_path, "t")], logger=WandbLogger(experiment=run)).fit(classifier, shapes)
+    media = Path(run.settings.files_dir) / "media/images/denet"
+    run.finish()
+    assert {file.name.partition("_")[0] for file in media.iterdir()} == {"circle-0001", "star-0001"}
+
+
+@pytest.mark.slow
 def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     classifier: Classifier,
     shapes: ImageDataModule,
@@ -237,17 +251,20 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     make_trainer: Callable[..., Trainer],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for variable in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))  # no key of whoever runs the tests
     config = {"model.name": "small", "data.name": "shapes", "optim.lr": 0.01}
     logger = build_logger(LoggerSettings(mode="auto"), tmp_path, config)
-    assert isinstance(logger, WandbLogger)
+    assert isinstance(logger, WandbMirror)
+    assert logger.mirrored
     made = tmp_path / "pictures"
     make_trainer(2, [*both(made, probes), CSVRecorder(tmp_path, "t")], logger=logger).fit(classifier, shapes)
-    offline = finish_logger(logger, {"diverged": False, "final/test/accuracy": 0.5, "val/accuracy": -1.0})
-    assert offline is not None
+    finish_logger(logger, {"diverged": False, "final/test/accuracy": 0.5, "val/accuracy": -1.0})
+    offline = logger.mirrored.folder
+    assert f"wandb sync {offline}" in capsys.readouterr().out
     leet = [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]
     done = subprocess.run([*leet, str(offline)], capture_output=True, text=True, check=True)
     records = [json.loads(line) for line in done.stdout.splitlines()]
