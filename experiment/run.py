@@ -22,9 +22,11 @@ from experiment.distributed import RankInfo, TerminateWorkers, TrainerOptions, i
 from experiment.divergence import DivergedError, StopOnDivergence
 from experiment.hardware import choose_precision, configure_malloc
 from experiment.loggers import build_logger, finish_logger, quiet_lightning
+from experiment.page import PageWriter, write_final_page
+from experiment.predictions import save_predictions
 from experiment.run_folder import ERROR_FILE, Run, exit_code_for_agent, new_folder, resume_hint
 from experiment.summary import Metadata, code_version, format_summary, summary, write_summary
-from experiment.visualization import build_probes, visualization_callbacks
+from experiment.visualization import build_probes, save_probes, visualization_callbacks
 from lightning_modules.classifier import Classifier
 from lightning_modules.filter_clipping import FilterClipping
 from lightning_modules.networks.registry import IMAGE_SIZES, build_network
@@ -62,7 +64,8 @@ def train(run: Run) -> int:
     except (OSError, torch.OutOfMemoryError) as problem:  # such as a full disk
         return report_shortage(output, problem)
     if output.rank_info.is_global_zero:
-        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return conclude(output, trainer, classifier, data, divergence, seconds, settings.viz.page)
     return 0  # Lightning would take any other for a crash of this process
 
 
@@ -152,6 +155,8 @@ def build_trainer(
     settings: Settings, data: ImageDataModule, probes: Probes, options: TrainerOptions, output: Output
 ) -> Trainer:
     """Build the Trainer with all callbacks of a run."""
+    if output.rank_info.is_global_zero:
+        save_probes(probes, output.folder / "pictures/probes")
     radius, max_epochs = settings.optim.filter_radius, settings.trainer.max_epochs
     bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
     callbacks: list[Callback] = [
@@ -160,6 +165,7 @@ def build_trainer(
         *([FilterClipping(radius, data.grey_levels_per_unit)] if radius else []),
         *visualization_callbacks(settings.viz, data, probes, output.folder / "pictures", max_epochs),
         output.recorder,  # after the pictures: it commits the row that they joined
+        *([PageWriter(output.folder)] if settings.viz.page else []),
         *checkpoint_callbacks(output.folder / "checkpoints", has_validation=len(data.split.val) > 0),
         TerminateWorkers(),
     ]
@@ -181,9 +187,15 @@ def build_trainer(
 
 
 def conclude(
-    output: Output, trainer: Trainer, classifier: Classifier, data: ImageDataModule, divergence: str | None, seconds: float
+    output: Output,
+    trainer: Trainer,
+    classifier: Classifier,
+    data: ImageDataModule,
+    divergence: str | None,
+    seconds: float,
+    page: bool,
 ) -> int:
-    """Write summary and confusion matrix, close the logger, say what came out. Returns the exit status.
+    """Write summary, confusion matrix, predictions and page, close the logger, say what came out. Returns the exit status.
 
     Args:
         output: of the run.
@@ -192,6 +204,7 @@ def conclude(
         data: for the no-content baseline and the names of the classes.
         divergence: how the training diverged; None if it didn't.
         seconds: since this process began to work.
+        page: write the run's page.
     """
     recorder = output.recorder
     final = {} if divergence else {name: value.item() for name, value in trainer.callback_metrics.items()}
@@ -201,6 +214,9 @@ def conclude(
     write_summary(figures, output.folder / "summary.json")
     if divergence is None:
         save_confusion(classifier.confusion_matrix, data.class_names, output.folder, output.title)
+        save_predictions(classifier.image_predictions, data, output.folder)
+    if page:
+        write_final_page(output.folder)
     print(format_summary(figures, recorder.rows, output.folder, finish_logger(output.logger, figures)))
     return 0 if divergence is None else exit_code_for_agent(1)
 

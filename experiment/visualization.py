@@ -1,12 +1,15 @@
 """The callbacks of ``viz_callbacks`` that a run gets, and the images of its data set that they look at."""
 
+import json
 from pathlib import Path
 
 import torch
 from lightning import Callback
+from PIL import Image
 from torch import nn
 
 from configs import VizSettings
+from configs.files import atomic_write_text
 from configs.parser import load_settings
 from datamodules.datamodule import ImageDataModule
 from datamodules.registry import build_datamodule
@@ -67,6 +70,18 @@ def build_probes(data: ImageDataModule, names: list[str]) -> Probes:
         notes=[data.split.part(index) for index in indices],
         masks=data.masks(indices),
     )
+
+
+def save_probes(probes: Probes, folder: Path) -> None:
+    """Write the probes as people see them, ``PROBE.webp``, and ``index.json`` with name, class and part of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for number, name in enumerate(probes.names):
+        place = probes.folder(number)
+        Image.fromarray(probes.original(number)).save(folder / f"{place}.webp", quality=80)
+        true_class = probes.class_names[int(probes.targets[number])]
+        entries.append({"place": place, "name": name, "class": true_class, "part": probes.notes[number]})
+    atomic_write_text(folder / "index.json", json.dumps(entries, indent=1))
 
 
 def reference_images(data: ImageDataModule) -> ReferenceImages:
