@@ -28,6 +28,7 @@ from pages.statistics import (
 HERE = Path(__file__).parent
 GALLERY = 120  # images in each list of mistakes; they take 2 kB each
 PAIRS = 20
+OF_THE_MACHINE = ("data.root", "data.archives", "data.cache_dir", "runs", "resume")  # nobody else's business
 COLUMNS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "test/mean_per_class")
 DENET = {
     "denet-true-class": "DeNet, true class",
@@ -230,7 +231,7 @@ def _calibration(run: RunData, label: str) -> dict[str, Any]:
 def _settings(runs: Sequence[RunData]) -> list[tuple[str, list[str]]]:
     """Return the settings, dotted; of several runs those that differ."""
     flat = [_flatten(run.settings) for run in runs]
-    names = dict.fromkeys(name for each in flat for name in each)
+    names = dict.fromkeys(name for each in flat for name in each if name not in OF_THE_MACHINE)
     rows = [(name, [json.dumps(each.get(name)) for each in flat]) for name in names]
     return [(name, values) for name, values in rows if len(runs) == 1 or len(set(values)) > 1]
 

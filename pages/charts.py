@@ -66,7 +66,7 @@ def _lines(
         alt.Chart(alt.InlineData(values=points))
         .mark_line(strokeWidth=2)
         .encode(
-            x=alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(tickMinStep=1)),
+            x=alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(tickMinStep=1, format="d")),
             y=alt.Y("value:Q", title=words, axis=axis, scale=alt.Scale(zero=percent)),
             color=_run_colour(labels),
             strokeDash=dash,
@@ -80,7 +80,7 @@ def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str
         alt.Chart(alt.InlineData(values=points))
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=15))
         .encode(
-            x=alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(tickMinStep=1)),
+            x=alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(tickMinStep=1, format="d")),
             y=alt.Y("value:Q", title=words, scale=alt.Scale(zero=False)),
             color=alt.Color("layer:N", scale=alt.Scale(scheme="viridis"), title="layer"),
             strokeDash=alt.StrokeDash("run:N", scale=alt.Scale(domain=list(labels), range=list(DASHES)), title="run"),
@@ -98,13 +98,13 @@ def _with_epoch(lines: alt.Chart, stages: list[dict[str, Any]], last: int) -> Ch
     now = (
         alt.Chart(alt.InlineData(values=[{"at": each} for each in range(1, last + 1)]))
         .mark_rule(strokeWidth=2, color="#888")
-        .encode(x="at:Q")
+        .encode(x=alt.X("at:Q", title="epoch"))
         .transform_filter("datum.at == epoch")
     )
-    marks = alt.Chart(alt.InlineData(values=stages)).encode(x="at:Q")
+    marks = alt.Chart(alt.InlineData(values=stages)).encode(x=alt.X("at:Q", title="epoch"))
     rules = marks.mark_rule(strokeDash=[3, 3], color="#999")
     words = marks.mark_text(align="left", dx=3, y=8, fontSize=10, color="#777").encode(text="words:N")
-    layers = [lines, now, *([rules, words] if stages else [])]
+    layers: list[alt.Chart] = [lines, now, *([rules, words] if stages else [])]
     return alt.layer(*layers).add_params(epoch).properties(width=WIDTH, height=HEIGHT)
 
 

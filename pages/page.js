@@ -205,7 +205,7 @@
     const text = dark.matches ? "#ddd" : "#222";
     const lines = dark.matches ? "#444" : "#ddd";
     const words = { labelColor: text, titleColor: text, gridColor: lines, domainColor: lines, tickColor: lines };
-    return { background: "transparent", axis: words, legend: words, title: { color: text }, view: { stroke: lines } };
+    return { background: "transparent", axis: words, legend: { ...words, orient: "bottom" }, title: { color: text }, view: { stroke: lines } };
   }
 
   async function draw(figure) {
