@@ -16,7 +16,10 @@ TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for
 GUIDES = {name: text for name, text in TEXTS.items() if not name.startswith("results/")}  # those tell what was once measured
 
 
-FOLDERS = "benchmarks|configs|datamodules|docs|examples|experiment|lightning_modules|pages|results|sweeps|tests|tools|trials|viz_callbacks"
+FOLDERS = (
+    "benchmarks|configs|datamodules|docs|examples|experiment|lightning_modules|pages|results|sweeps|tests|tools|trials"
+    "|viz_callbacks"
+)
 
 
 def named(pattern: str) -> list[tuple[str, ...]]:
