@@ -103,7 +103,7 @@ def _with_epoch(lines: alt.Chart, stages: list[dict[str, Any]], last: int) -> Ch
     )
     marks = alt.Chart(alt.InlineData(values=stages)).encode(x=alt.X("at:Q", title="epoch"))
     rules = marks.mark_rule(strokeDash=[3, 3], color="#999")
-    words = marks.mark_text(align="left", dx=3, y=8, fontSize=10, color="#777").encode(text="words:N")
+    words = marks.mark_text(align="left", dx=3, y=8, fontSize=10).encode(text="words:N")
     layers: list[alt.Chart] = [lines, now, *([rules, words] if stages else [])]
     return alt.layer(*layers).add_params(epoch).properties(width=WIDTH, height=HEIGHT)
 

@@ -109,7 +109,7 @@
   function showStrips(box, entry, maps) {
     box.replaceChildren();
     for (const each of maps) {
-      const heading = document.createElement("h4");
+      const heading = document.createElement("p");
       heading.textContent = `map ${each.map}: activations ${each.values.at(0)} to ${each.values.at(-1)}`;
       box.append(heading);
       for (const what of ["projections", "patches"]) {
@@ -205,7 +205,7 @@
     const text = dark.matches ? "#ddd" : "#222";
     const lines = dark.matches ? "#444" : "#ddd";
     const words = { labelColor: text, titleColor: text, gridColor: lines, domainColor: lines, tickColor: lines };
-    return { background: "transparent", axis: words, legend: { ...words, orient: "bottom" }, title: { color: text }, view: { stroke: lines } };
+    return { background: "transparent", axis: words, legend: { ...words, orient: "bottom" }, title: { color: text }, text: { color: text }, view: { stroke: lines } };
   }
 
   async function draw(figure) {

@@ -127,6 +127,7 @@ def test_hostile_names_are_words(browser: Browser, comparison: Path) -> None:
 @pytest.mark.parametrize("link", ["", "#e=4&p=0&l=conv1&u=3"])
 def test_everybody_can_use_it(browser: Browser, comparison: Path, dark: bool, width: int, link: str) -> None:
     shown = Shown(browser, comparison, link, width, dark)
+    shown.page.evaluate("document.querySelector('.chart').scrollIntoView()")  # charts are drawn when they come into view
     shown.page.wait_for_selector(".chart svg")
     found = Axe().run(shown.page)
     assert found.violations_count == 0, found.generate_report()
