@@ -62,7 +62,7 @@ def _lines(
     points: list[dict[str, Any]], words: str, labels: Sequence[str], last: int, dash: alt.StrokeDash, percent: bool
 ) -> alt.Chart:
     axis = alt.Axis(format="%") if percent else alt.Axis()
-    return (
+    chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=points))
         .mark_line(strokeWidth=2)
         .encode(
@@ -73,10 +73,11 @@ def _lines(
             tooltip=["run:N", "part:N", "epoch:Q", alt.Tooltip("value:Q", format=".2%" if percent else ".3f")],
         )
     )
+    return chart
 
 
 def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str], last: int) -> alt.Chart:
-    return (
+    chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=points))
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=15))
         .encode(
@@ -87,6 +88,7 @@ def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str
             tooltip=["run:N", "layer:N", "epoch:Q", alt.Tooltip("value:Q", format=".3g")],
         )
     )
+    return chart
 
 
 def _run_colour(labels: Sequence[str]) -> alt.Color:
@@ -189,7 +191,7 @@ def confusion_chart(predictions: Sequence[Prediction], label: str) -> Chart:
         for (true, predicted), count in counts.items()
     ]
     step = alt.Step(20 if len(classes) < 30 else 9)
-    return (
+    chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=values), title=f"{label}: share of each class's test images")
         .mark_rect()
         .encode(
@@ -200,6 +202,7 @@ def confusion_chart(predictions: Sequence[Prediction], label: str) -> Chart:
         )
         .properties(width=step, height=step)
     )
+    return chart
 
 
 def save_charts(charts: dict[str, Chart], folder: Path) -> list[Path]:
