@@ -1,7 +1,5 @@
 """What the network predicts for each single test image, kept so that runs can be compared image by image."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -10,14 +8,13 @@ from torchmetrics import Metric
 class ImagePredictions(Metric):
     """Collects, for each image: the predicted class, its probability, and the probability of the true class.
 
-    ``compute`` returns (N, 3) of float64 in the order of the images, whichever process saw them. Options as for
-    ``torchmetrics.Metric``.
+    ``compute`` returns (N, 3) of float64 in the order of the images, whichever process saw them.
     """
 
     rows: list[Tensor]
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self) -> None:
+        super().__init__()
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, targets: Tensor, positions: Tensor) -> None:
