@@ -204,6 +204,7 @@ class VizSettings:
     top_maps: int = setting(4, "maps of each layer whose nine strongest activations are shown; 0 for none", bounds=SIZE)
     metrics: bool = setting(True, "measure the projections of the probes: block artefacts, localisation, class sensitivity ...")
     sensitivity: bool = setting(True, "after the last epoch, picture what the prediction depends on: occlusion and invariance")
+    page: bool = setting(True, "write the run's page, index.html, after each epoch and at the end")
     scale: str = setting("robust", "range of a picture: robust: anew each time; fixed: as first seen", ("robust", "fixed"))
 
 

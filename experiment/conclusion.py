@@ -11,15 +11,23 @@ from experiment.csv_recorder import write_rows
 from experiment.distributed import requeue_job
 from experiment.loggers import finish_logger
 from experiment.output import Output
+from experiment.page import write_final_page
+from experiment.predictions import save_predictions
 from experiment.run_folder import Run, exit_code_for_agent, resume_hint
 from experiment.summary import format_summary, summary, write_summary
 from lightning_modules.classifier import Classifier
 
 
 def conclude(
-    output: Output, trainer: Trainer, classifier: Classifier, data: ImageDataModule, divergence: str | None, seconds: float
+    output: Output,
+    trainer: Trainer,
+    classifier: Classifier,
+    data: ImageDataModule,
+    divergence: str | None,
+    seconds: float,
+    page: bool,
 ) -> int:
-    """Write summary and confusion matrix, say what came out, close the logger. Returns the exit status.
+    """Write summary, confusion matrix, predictions and page, say what came out, close the logger. Returns the exit status.
 
     Args:
         output: of the run.
@@ -28,6 +36,7 @@ def conclude(
         data: for the no-content baseline and the names of the classes.
         divergence: how the training diverged; None if it didn't.
         seconds: since this process began to work.
+        page: write the run's page.
     """
     recorder = output.recorder
     final = {} if divergence else {name: value.item() for name, value in trainer.callback_metrics.items()}
@@ -38,6 +47,9 @@ def conclude(
     write_summary(figures, output.folder / "summary.json")
     if divergence is None:
         save_confusion(classifier.confusion_matrix, data.class_names, output.folder, output.title)
+        save_predictions(classifier.image_predictions, data, output.folder)
+    if page:
+        write_final_page(output.folder)
     print(format_summary(figures, recorder.rows, output.folder), flush=True)
     finish_logger(output.logger, figures)
     return 0 if divergence is None else exit_code_for_agent(1)

@@ -22,6 +22,7 @@ from experiment.divergence import DivergedError, StopOnDivergence
 from experiment.hardware import choose_precision, configure_malloc
 from experiment.loggers import check_logger, quiet_lightning
 from experiment.output import Output, open_output
+from experiment.page import PageWriter, save_probes
 from experiment.resume import check_checkpoint, describe_changes
 from experiment.run_folder import Run
 from experiment.run_lock import FolderGuard
@@ -68,7 +69,7 @@ def train(run: Run) -> int:
         divergence = fit_and_test(trainer, classifier, data, run.checkpoint)
         if not rank_info.is_global_zero:
             return 0  # Lightning would take any other for a crash of this process
-        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started)
+        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started, settings.viz.page)
     except SystemExit:  # Lightning's answer to Ctrl-C
         return report_interruption(output)
     except (OSError, torch.OutOfMemoryError) as problem:  # such as a full disk
@@ -166,6 +167,8 @@ def build_trainer(
     settings: Settings, data: ImageDataModule, probes: Probes, options: TrainerOptions, output: Output
 ) -> Trainer:
     """Build the Trainer with all callbacks of a run."""
+    if output.rank_info.is_global_zero:
+        save_probes(probes, output.folder / "pictures/probes")
     bar = settings.trainer.progress_bar and sys.stdout.isatty()  # elsewhere each epoch's line is enough
     callbacks = build_callbacks(settings, data, probes, output.folder, output.recorder)
     return Trainer(
@@ -196,6 +199,7 @@ def build_callbacks(
         *([FilterClipping(radius, data.grey_levels_per_unit)] if radius else []),
         *visualization_callbacks(settings.viz, data, probes, folder / "pictures", max_epochs),
         recorder,  # after the pictures: it commits the row that they joined
+        *([PageWriter(folder)] if settings.viz.page else []),
         *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),
         TerminateWorkers(),
     ]

@@ -74,7 +74,9 @@ def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path) -> st
                 f"Best on the validation images: epoch {best['epoch']:.0f} with {100 * best['val/accuracy']:.2f} % "
                 f"(its test accuracy: {100 * best['test/accuracy']:.2f} %)"
             )
-    if overviews := sorted(folder.glob("pictures/overview/all/epoch-*.jpg")):
+    if (folder / "index.html").is_file():
+        lines.append(f"Open {folder / 'index.html'}: curves, pictures of every layer and mistakes, epoch by epoch")
+    elif overviews := sorted(folder.glob("pictures/overview/all/epoch-*.jpg")):
         lines.append(f"Open first: {overviews[-1]}, each probe through all layers")
     lines.append(
         f"Everything is in {folder}: metrics.csv, curves.png, confusion.png, pictures/, checkpoints/, split/, config.yaml"

@@ -16,6 +16,7 @@ from torchvision.transforms.v2.functional import ten_crop
 
 from configs import OptimSettings
 from lightning_modules.networks.layers import pool_before_relu
+from lightning_modules.predictions import ImagePredictions
 from lightning_modules.weight_standardization import FILTER_NORM, conv_weights, standardize_filters
 
 PARTS = ("train", "val", "test", "final/train", "final/test")
@@ -33,7 +34,8 @@ class Classifier(LightningModule):
     (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), the last three as shares from 0 to 1. Those of
     train are taken while training: on augmented images (of mixed ones the larger share counts), with dropout, over the epoch
     as the weights change. Those of final/train and final/test are taken once, at the end of the run; ``confusion_matrix``
-    (num_classes, num_classes) then counts the test images of class i that were predicted as class j.
+    (num_classes, num_classes) then counts the test images of class i that were predicted as class j, and ``image_predictions``
+    holds what was predicted for each (``ImagePredictions``).
 
     Args:
         network: maps images (N, 3, H, W) to logits (N, num_classes).
@@ -70,7 +72,9 @@ class Classifier(LightningModule):
         self.losses = nn.ModuleDict({f"{part}/loss": MeanMetric() for part in PARTS})
         self.accuracies = nn.ModuleDict({f"{part}/": _accuracies(num_classes, prefix=f"{part}/") for part in PARTS})
         self.confusion = MulticlassConfusionMatrix(num_classes)
+        self.predictions = ImagePredictions()
         self.confusion_matrix: Tensor
+        self.image_predictions: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the logits (N, num_classes) of images (N, 3, H, W)."""
@@ -122,10 +126,13 @@ class Classifier(LightningModule):
         self._measure(part, logits, targets)
         if part == "final/test":
             self.confusion.update(logits, targets)
+            places = sum(map(len, self.predictions.rows)) + torch.arange(len(targets))  # this process sees every so-many-th
+            self.predictions.update(logits, targets, places * self.trainer.world_size + self.global_rank)
 
     def on_test_epoch_end(self) -> None:
-        """Add up all processes' counts."""
+        """Bring together what all processes have seen."""
         self.confusion_matrix = self.confusion.compute()
+        self.image_predictions = self.predictions.compute()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser and the learning rate's schedule by steps.

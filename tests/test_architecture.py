@@ -23,12 +23,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Images, networks, and one run of a network on images.
     "datamodules": ("configs",),
     "lightning_modules": ("configs",),
-    "experiment": ("configs", "datamodules", "lightning_modules", "viz_callbacks"),
+    # A page shows what a run left on disk, wherever that is: it needs neither network nor data set.
+    "pages": ("configs",),
+    "experiment": ("configs", "datamodules", "lightning_modules", "viz_callbacks", "pages"),
     # Many runs. A trial is a process of its own, known by what its run leaves on disk.
     "trials": ("configs", "experiment.run_folder", "viz_callbacks.drawing.palette"),
     # What people start.
     "train": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks"),
     "sweep": ("configs", "trials"),
+    "page": ("configs", "pages"),
     "tools": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks"),
     "benchmarks": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks"),
     "examples": ("viz_callbacks",),
@@ -38,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # and nothing can be drawn or logged by them.
 LIBRARIES = {
     "configs": {"omegaconf", "yaml"},
+    "pages": {"altair", "jinja2", "markupsafe", "numpy", "PIL", "scipy", "vl_convert", "yaml"},
     "viz_callbacks.engine": {"torch", "numpy"},
     "viz_callbacks.methods": {"torch", "numpy"},
     "viz_callbacks.metrics": {"torch", "numpy", "torchmetrics"},

@@ -17,7 +17,8 @@ GUIDES = {name: text for name, text in TEXTS.items() if not name.startswith("res
 
 
 FOLDERS = (
-    "benchmarks|configs|datamodules|docs|examples|experiment|lightning_modules|results|sweeps|tests|tools|trials|viz_callbacks"
+    "benchmarks|configs|datamodules|docs|examples|experiment|lightning_modules|pages|results|sweeps|tests|tools|trials"
+    "|viz_callbacks"
 )
 
 
@@ -72,7 +73,7 @@ def test_modules_that_commands_run_exist() -> None:
 
 def test_the_architecture_names_every_module() -> None:
     page = TEXTS["docs/architecture.md"]
-    folders = ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks", "trials", "tools")
+    folders = ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks", "trials", "tools", "pages")
     modules = [file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name != "__init__.py"]
     unnamed = [file.relative_to(ROOT).as_posix() for file in modules if not re.search(rf"\b{file.stem}\b", page)]
     assert unnamed == []

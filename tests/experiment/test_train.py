@@ -73,7 +73,7 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
     folder, output = whole
     assert set(os.listdir(folder)) == {
         "config.yaml", "metrics.csv", "curves.png", "confusion.csv", "confusion.png", "summary.json", "split", "checkpoints",
-        "pictures", ".lock",
+        "pictures", ".lock", "predictions.csv", "mistakes", "index.html",
     }  # fmt: skip
     assert set(os.listdir(folder / "checkpoints")) == {"last.ckpt", "best.ckpt"}
     assert set(os.listdir(folder / "split")) == {"train.txt", "val.txt", "test.txt"}
@@ -89,7 +89,17 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
     )
     assert summary["seconds"] > sum(row["seconds"] for row in rows)
     confusion = read_table(folder / "confusion.csv")
-    assert sum(int(row["images"]) for row in confusion) == len((folder / "split/test.txt").read_text().splitlines())
+    tested = (folder / "split/test.txt").read_text().splitlines()
+    assert sum(int(row["images"]) for row in confusion) == len(tested)
+    predictions = read_table(folder / "predictions.csv")
+    assert [row["file"] for row in predictions] == tested
+    wrong = [number for number, row in enumerate(predictions, start=1) if row["true"] != row["predicted"]]
+    assert 1 - len(wrong) / len(tested) == pytest.approx(summary["final/test/accuracy"])
+    assert sorted(os.listdir(folder / "mistakes")) == [f"{number:05d}.webp" for number in wrong]
+    assert f"Open {folder / 'index.html'}" in output
+    page = (folder / "index.html").read_text()
+    assert f"of {len(tested)} test images" in page
+    assert 'src="pictures/' not in page
     for text in (
         "58,314,120",
         "generated shapes",
