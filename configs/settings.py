@@ -69,9 +69,9 @@ class DataSettings:
     test_per_class: int = setting(50, "at most this many test images of each class (split=per_class)")
     val_fraction: float = setting(0.1, "share of the training part kept for validation; 0 for none")
     seed: int = setting(1, "draws the split; for shapes, the images too; -1: the run's seed draws them")
-    image_size: int | None = setting(192, "side of the square input in pixels; null for the architecture's own, 227 or 224")
+    image_size: int | None = setting(160, "side of the square input in pixels; null for the architecture's own, 227 or 224")
     train_sizes: list[int] = field(
-        default_factory=lambda: [112, 128, 160, 192],
+        default_factory=lambda: [96, 112, 128, 160],
         metadata={
             "help": "sides of the training images in equal stages of the run, small ones first; [] for image_size throughout",
             "choices": None,
