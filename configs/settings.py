@@ -119,7 +119,7 @@ class OptimSettings:
 
 @dataclass
 class TrainerSettings:
-    max_epochs: int = setting(60, "epochs to train")
+    max_epochs: int = setting(64, "epochs to train")
     accelerator: str = setting("auto", "what to compute on (Lightning)", ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: str = setting("auto", "auto, a number, or a list such as 0,1 (Lightning)")
     num_nodes: int = setting(1, "machines (Lightning)")
