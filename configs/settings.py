@@ -119,10 +119,10 @@ class DataSettings:
         1, "draws the split; for shapes, the images too; -1: the run's seed draws them", bounds=Bounds(-1, LARGEST_SEED)
     )
     image_size: int | None = setting(
-        192, "side of the square input in pixels; null for the architecture's own, 227 or 224", bounds=SIDE
+        160, "side of the square input in pixels; null for the architecture's own, 227 or 224", bounds=SIDE
     )
     train_sizes: list[int] = setting(
-        [112, 128, 160, 192],
+        [96, 112, 128, 160],
         "sides of the training images in equal stages of the run, small ones first; [] for image_size throughout",
         bounds=SIDE,
     )
@@ -179,7 +179,7 @@ class OptimSettings:
 
 @dataclass
 class TrainerSettings:
-    max_epochs: int = setting(60, "epochs to train", bounds=COUNT)
+    max_epochs: int = setting(64, "epochs to train", bounds=COUNT)
     accelerator: str = setting("auto", "what to compute on (Lightning)", ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     devices: str = setting("auto", "auto, a number, or a list such as 0,1 (Lightning)")
     num_nodes: int = setting(1, "machines (Lightning)", bounds=Bounds(1, 10_000))
