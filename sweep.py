@@ -6,6 +6,7 @@ its last epoch. The runs appear in W&B as a group of that name; that group is no
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -117,5 +118,13 @@ def _run_trials(study: Study, folder: Path, options: argparse.Namespace, console
     return True
 
 
+def _end_as_by_ctrl_c() -> None:
+    """Have SIGTERM and a closed terminal interrupt the sweep as Ctrl-C does, so that no training is left behind without it."""
+    for number in (getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as after nohup
+            signal.signal(number, signal.default_int_handler)
+
+
 if __name__ == "__main__":
+    _end_as_by_ctrl_c()
     sys.exit(main(sys.argv[1:]))

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -85,6 +86,21 @@ def test_killed_with_signal_9_it_resumes_where_it_was(tmp_path: Path, orphaned: 
     else:
         assert len(epochs["trial-001"]) == 2
         assert int(epochs["trial-001"][1]) >= 1, "what was interrupted resumes after its last epoch"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_by_a_signal_it_ends_its_training_too(tmp_path: Path, number: signal.Signals) -> None:
+    file = written(tmp_path, {"lr": [0.1, 0.2], "epochs": {"value": 100}, "pace": {"value": 0.5}})
+    command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "tried/trial-000/metrics.csv").exists())
+    wait_for(lambda: trial_process(tmp_path, 0) is not None)
+    training = psutil.Process(trial_process(tmp_path, 0))
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted; resume with" in output
+    assert not training.is_running()
 
 
 def test_a_training_interrupted_in_its_first_epoch_starts_anew(tmp_path: Path) -> None:
