@@ -17,9 +17,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "viz_callbacks.methods": ("viz_callbacks.engine",),
     "viz_callbacks.metrics": ("viz_callbacks.engine", "viz_callbacks.methods"),
     "viz_callbacks.drawing": (),
+    "viz_callbacks.lens": ("viz_callbacks.engine", "viz_callbacks.methods", "viz_callbacks.drawing"),
     "viz_callbacks.callbacks": (
         "viz_callbacks.engine", "viz_callbacks.methods", "viz_callbacks.metrics", "viz_callbacks.drawing",
+        "viz_callbacks.lens",
     ),
+    "viz_callbacks": ("viz_callbacks.lens", "viz_callbacks.callbacks"),
     # Images, networks, and one run of a network on images.
     "datamodules": ("configs",),
     "lightning_modules": ("configs",),
@@ -46,6 +49,7 @@ LIBRARIES = {
     "viz_callbacks.methods": {"torch", "numpy"},
     "viz_callbacks.metrics": {"torch", "numpy", "torchmetrics"},
     "viz_callbacks.drawing": {"torch", "numpy", "matplotlib", "PIL"},
+    "viz_callbacks.lens": {"torch", "numpy", "PIL"},
     "viz_callbacks.callbacks": {"torch", "numpy", "torchmetrics", "lightning", "PIL", "wandb"},
 }
 # Not for packages that compute: the ways to files.

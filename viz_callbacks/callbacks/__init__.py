@@ -31,6 +31,7 @@ from viz_callbacks.callbacks.deconvolution import DeconvolutionPictures
 from viz_callbacks.callbacks.denet import DeNetPictures
 from viz_callbacks.callbacks.filter_metrics import FilterMetricsLogger
 from viz_callbacks.callbacks.filters import FilterPictures
+from viz_callbacks.callbacks.look_inside import LookInside
 from viz_callbacks.callbacks.overview import OverviewPictures
 from viz_callbacks.callbacks.probes import Probes
 from viz_callbacks.callbacks.projection_metrics import ProjectionMetricsLogger
@@ -44,6 +45,7 @@ __all__ = [
     "FilterMetricsLogger",
     "FilterPictures",
     "InvariancePictures",
+    "LookInside",
     "OcclusionPictures",
     "OverviewPictures",
     "Probes",

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor, nn
 
 from viz_callbacks.callbacks.picture_folder import Picture, PictureFolder
@@ -38,7 +39,7 @@ class PeriodicCallback(Callback):
 
     Args:
         every_n_epochs: how often; the last epoch is always looked at. 0 for never.
-        network: name of the LightningModule's attribute that holds the network.
+        network: name of the LightningModule's attribute that holds the network, such as ``backbone``; ``""`` for itself.
     """
 
     def __init__(self, *, every_n_epochs: int = 1, network: str = "network") -> None:
@@ -127,14 +128,14 @@ class PictureCallback(PeriodicCallback):
             return
         started = time.monotonic()
         try:
-            made = self._render(getattr(pl_module, self.network), trainer.current_epoch + 1, trainer)
+            made = self._render(pl_module.get_submodule(self.network), trainer.current_epoch + 1, trainer)
         except OSError as problem:  # such as a full disk; a training doesn't end for its pictures
             if not self._warned:
                 print(f"{problem}: pictures of {self.name} are missing from epoch {trainer.current_epoch + 1} on", flush=True)
             self._warned = True
             return
         for logger in trainer.loggers:
-            self._log_pictures(logger, made)
+            self._log_pictures(logger, made, trainer.global_step)
         pl_module.log(f"seconds/{self.name}", time.monotonic() - started, logger=False, rank_zero_only=True)
 
     def _render(self, network: nn.Module, epoch: int, trainer: Trainer | None) -> list[tuple[Picture, Path]]:
@@ -145,8 +146,8 @@ class PictureCallback(PeriodicCallback):
             self.on_saved(epoch)
         return list(zip(pictures, files, strict=True))
 
-    def _log_pictures(self, logger: Logger, made: list[tuple[Picture, Path]]) -> None:
-        """Give the ranges to any logger, and the sheets to W&B or what else takes pictures."""
+    def _log_pictures(self, logger: Logger, made: list[tuple[Picture, Path]], step: int) -> None:
+        """Give the ranges to any logger, and the sheets to W&B, TensorBoard or what else takes pictures."""
         ranges = {
             f"range/{self.name}/{picture.place}/{name}": value for picture, _ in made for name, value in picture.ranges.items()
         }
@@ -156,5 +157,9 @@ class PictureCallback(PeriodicCallback):
         elif isinstance(logger, WandbLogger):
             # Not committed: they join the row of this epoch's metrics, so that the dashboard can step through them by epoch.
             logger.experiment.log({**wandb_images(files), **ranges}, commit=False)
+        elif isinstance(logger, TensorBoardLogger):
+            for key, (picture, _) in zip(files, made, strict=True):
+                logger.experiment.add_image(key, np.asarray(picture.sheet), step, dataformats="HWC")
+            logger.log_metrics(ranges, step)
         else:
             logger.log_metrics(ranges)

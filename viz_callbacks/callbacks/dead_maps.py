@@ -29,7 +29,7 @@ class DeadMapsLogger(PeriodicCallback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put hooks on the network, where it is due."""
         if self.is_due(trainer) and not trainer.sanity_checking:
-            self._hooks = self._watching.enter_context(DeadMapHooks(getattr(pl_module, self.network)))
+            self._hooks = self._watching.enter_context(DeadMapHooks(pl_module.get_submodule(self.network)))
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0

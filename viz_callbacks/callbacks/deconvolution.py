@@ -19,6 +19,7 @@ class DeconvolutionPictures(ProbePictures):
     Args:
         folder: where the pictures go: ``<probe>/<layer>/epoch-001.jpg``.
         probes: the images to look at.
+        layers: names of convolution layers; None for all.
         maps: how many feature maps of each layer are shown, at most.
         every_n_epochs: as for ``PeriodicCallback``.
         fixed_scale: as for ``PictureCallback``.
@@ -32,17 +33,19 @@ class DeconvolutionPictures(ProbePictures):
         folder: str | Path,
         probes: Probes,
         *,
+        layers: Sequence[str] | None = None,
         maps: int = 100,
         every_n_epochs: int = 1,
         fixed_scale: bool = False,
         network: str = "network",
     ) -> None:
         super().__init__(folder, probes, every_n_epochs=every_n_epochs, fixed_scale=fixed_scale, network=network)
+        self.layers = layers
         self.maps = maps
 
     def draw(self, snapshot: ProbeSnapshot, epoch: int) -> Iterator[Picture]:
         """Yield one picture for each layer and probe."""
-        for layer in snapshot.layers:
+        for layer in self.layers or snapshot.layers:
             dead = dead_maps(snapshot.feature_maps(layer)[:, : self.maps])
             for number in range(len(self.probes.names)):
                 yield self._picture(snapshot, layer, number, epoch, dead)

@@ -34,7 +34,7 @@ class FilterMetricsLogger(PeriodicCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the filters as they are before training, unless a checkpoint brought them."""
         if self.every_n_epochs > 0 and not self.start:
-            filters = conv_filters(getattr(pl_module, self.network))
+            filters = conv_filters(pl_module.get_submodule(self.network))
             self.start = {name: weights.clone().cpu() for name, weights in filters.items()}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -43,7 +43,7 @@ class FilterMetricsLogger(PeriodicCallback):
             return
         started = time.monotonic()
         with torch.inference_mode():
-            filters = conv_filters(getattr(pl_module, self.network))
+            filters = conv_filters(pl_module.get_submodule(self.network))
             metrics = measure_filters({name: weights.cpu() for name, weights in filters.items()}, self.start)
         for name, value in metrics.items():
             pl_module.log(name, value, logger=False, rank_zero_only=True)

@@ -9,7 +9,7 @@ from viz_callbacks.callbacks.picture_folder import Picture
 from viz_callbacks.callbacks.probes import ProbePictures
 from viz_callbacks.callbacks.snapshot import ProbeSnapshot
 from viz_callbacks.drawing import sheets
-from viz_callbacks.drawing.pixels import FILTER_COLUMNS, filter_sprite, robust_range, signed_picture
+from viz_callbacks.drawing.pixels import FILTER_COLUMNS, filter_sprite, robust_range, shown_channels, signed_picture
 from viz_callbacks.methods.filters import dead_filters, first_filters, root_mean_squares
 
 
@@ -28,7 +28,7 @@ class FilterPictures(ProbePictures):
         """Yield one picture of the first layer."""
         layer, filters, dead = snapshot.layers[0], first_filters(snapshot.network), dead_filters(snapshot.traces)
         count, channels, height, width = filters.shape
-        shown = filters[:, :3] if channels >= 3 else filters[:, :1].expand(-1, 3, -1, -1)
+        shown = shown_channels(filters)
         range_ = self.range(f"{layer}/one scale", shown)
         one_scale = np.stack([signed_picture(each, range_) for each in shown])
         own_scales = np.stack([signed_picture(each, robust_range(each)) for each in shown])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from viz_callbacks.callbacks.base import PictureCallback
 from viz_callbacks.callbacks.picture_folder import Picture
 from viz_callbacks.callbacks.snapshot import ProbeSnapshot, SharedSnapshot, SharesSnapshot
-from viz_callbacks.drawing.pixels import Pixels
+from viz_callbacks.drawing.pixels import Pixels, picture_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +20,8 @@ class Probes:
 
     Attributes:
         names: one for each image, such as ``Faces/image_0001.jpg``.
-        images: (P, 3, H, W) as the network takes them.
-        pictures: (P, 3, H, W) uint8 as people see them.
+        images: (P, C, H, W) as the network takes them.
+        pictures: (P, C, H, W) uint8 as people see them.
         targets: the true classes, (P,) of int64; -1 where it is not known, and the predicted class stands in for it.
         class_names: of all classes.
         notes: words about each image for the captions, such as the part of the data that it belongs to.
@@ -44,8 +44,7 @@ class Probes:
 
     def original(self, number: int) -> Pixels:
         """Return the image as people see it, (H, W, 3)."""
-        pixels: Pixels = self.pictures[number].permute(1, 2, 0).cpu().numpy()
-        return pixels
+        return picture_of(self.pictures[number])
 
     def snapshot(self, network: nn.Module, trainer: Trainer | None = None) -> ProbeSnapshot:
         """Return what the network makes of the probes: their forward pass and projections, each computed when first asked for.
@@ -97,9 +96,12 @@ class ProbePictures(SharesSnapshot, PictureCallback):
 
     def describe(self, snapshot: ProbeSnapshot, number: int) -> str:
         """Return a line of words on a probe: its name, its class, and which class the network predicts."""
+        note = f" ({self.probes.notes[number]})" if self.probes.notes[number] else ""
+        if not snapshot.has_classes:
+            return f"{self.probes.names[number]}{note}"
         names, predicted, true = self.probes.class_names, int(snapshot.predicted[number]), int(self.probes.targets[number])
         return (
-            f"{self.probes.names[number]} ({self.probes.notes[number]}): "
+            f"{self.probes.names[number]}{note}: "
             f"true class {names[true] if true >= 0 else 'unknown, the predicted one stands in for it'}, "
             f"predicted {names[predicted]} with {float(snapshot.confidence[number]):.0%}"
         )

@@ -56,7 +56,7 @@ class ProjectionMetricsLogger(SharesSnapshot, PeriodicCallback):
             return
         started = time.monotonic()
         with torch.inference_mode():
-            snapshot = self.probes.snapshot(getattr(pl_module, self.network), trainer)
+            snapshot = self.probes.snapshot(pl_module.get_submodule(self.network), trainer)
             metrics = self._measure(snapshot, self._controls_due(trainer))
         for name, value in metrics.items():
             pl_module.log(name, value, logger=False, rank_zero_only=True)

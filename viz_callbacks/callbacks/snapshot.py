@@ -60,6 +60,11 @@ class ProbeSnapshot:
         """The network's output, (P, number of classes)."""
         return self.traces[-1].output
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether the output is one value for each class."""
+        return self.logits.ndim == 2
+
     @cached_property
     def predicted(self) -> Tensor:
         """The most probable class of each image, (P,) of int64."""

@@ -93,7 +93,7 @@ class TopActivationPictures(PictureCallback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put hooks on the network, where pictures are due."""
         if self.maps > 0 and self.is_due(trainer) and not trainer.sanity_checking:
-            network = getattr(pl_module, self.network)
+            network = pl_module.get_submodule(self.network)
             self._hooks = self._watching.enter_context(TopActivationHooks(network, convolution_layers(network)))
             self._images_seen = 0
 

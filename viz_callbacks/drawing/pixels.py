@@ -67,9 +67,27 @@ def grey_levels(values: Tensor, range_: float) -> Pixels:
     return scaled.to(torch.uint8).cpu().numpy()
 
 
+def shown_channels(images: Tensor) -> Tensor:
+    """Return what is shown of images (..., C, H, W) as red, green and blue: the first three channels, or one in grey.
+
+    >>> shown_channels(torch.rand(2, 1, 5, 5)).shape, shown_channels(torch.rand(6, 5, 5)).shape
+    (torch.Size([2, 3, 5, 5]), torch.Size([3, 5, 5]))
+    """
+    channels = images.shape[-3]
+    if channels >= 3:
+        return images[..., :3, :, :]
+    return images[..., :1, :, :].expand(*images.shape[:-3], 3, *images.shape[-2:])
+
+
+def picture_of(image: Tensor) -> Pixels:
+    """Return an image (C, H, W) of uint8 as pixels (H, W, 3)."""
+    pixels: Pixels = shown_channels(image).permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
 def signed_picture(projection: Tensor, range_: float) -> Pixels:
-    """Return a projection (3, H, W) as a colour picture (H, W, 3) around grey."""
-    return grey_levels(projection, range_).transpose(1, 2, 0)
+    """Return a projection (C, H, W) as a colour picture (H, W, 3) around grey, of ``shown_channels``."""
+    return grey_levels(shown_channels(projection), range_).transpose(1, 2, 0)
 
 
 def heatmap(values: Tensor) -> Pixels:

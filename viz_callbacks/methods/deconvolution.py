@@ -39,10 +39,10 @@ def one_map(maps: Tensor, k: int) -> Tensor:
     return start
 
 
-def strongest_activation(maps: Tensor, k: int) -> Tensor:
+def strongest_activation(maps: Tensor, k: int | Tensor) -> Tensor:
     """Start, in each image, from the single strongest activation of map k of ``maps`` (N, C, H, W), all others set to zero.
 
-    Of equally strong ones it's the first in row-major order.
+    Of equally strong ones it's the first in row-major order. ``k`` may be one for each image, (N,).
 
     >>> strongest_activation(torch.tensor([[[[1.0, 3.0], [2.0, 0.0]]]]), 0).tolist()
     [[[[0.0, 3.0], [0.0, 0.0]]]]
@@ -50,8 +50,9 @@ def strongest_activation(maps: Tensor, k: int) -> Tensor:
     Raises:
         IndexError: there is no map k.
     """
-    rows, columns = torch.unravel_index(maps[:, k].flatten(1).argmax(1), maps.shape[2:])
-    strongest = (torch.arange(len(maps), device=maps.device), k, rows, columns)
+    images = torch.arange(len(maps), device=maps.device)
+    rows, columns = torch.unravel_index(maps[images, k].flatten(1).argmax(1), maps.shape[2:])
+    strongest = (images, k, rows, columns)
     start = torch.zeros_like(maps)
     start[strongest] = maps[strongest]
     return start
