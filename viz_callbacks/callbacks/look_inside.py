@@ -21,7 +21,7 @@ from viz_callbacks.engine.tracing import UntraceableError
 from viz_callbacks.lens.photographs import InputFormat, Photograph, name_of
 from viz_callbacks.lens.seen import AT_MOST, evenly_chosen
 
-COUNT = 8  # of the first images of a loader
+COUNT = 8  # images at most
 
 
 class LookInside(Callback):
@@ -31,7 +31,7 @@ class LookInside(Callback):
 
     Args:
         probes: the images to look at: files, Pillow images, arrays or tensors (``lens.photographs.Photograph``) [default: the
-            first eight of the validation, or else of the training].
+            first ones, eight at most, of the validation's first batch, or else the training's].
         layers: names of convolution layers, or all.
         every_n_epochs: how often; the last epoch is always looked at.
         folder: of the pictures: ``overview/``, ``deconvolution/`` and ``denet/``.
@@ -113,7 +113,7 @@ class LookInside(Callback):
         mean, std = normalisation or ((0.0,), (1.0,))
         format_ = InputFormat(images.shape[1], images.shape[-1], mean, std, stretch=True)
         if self.probes is None:
-            names = [f"image {number + 1}" for number in range(len(images))]
+            names = [name_of(each, number) for number, each in enumerate(images)]
             pictures = format_.denormalise(images) if normalisation else on_own_range(images)
         else:
             ready = all(isinstance(each, Tensor) and each.is_floating_point() for each in self.probes)

@@ -92,10 +92,10 @@ class InputFormat:
 
 
 def name_of(photograph: Photograph, number: int) -> str:
-    """Return a file's name, or ``image 1`` and so on for what has none (numbers from 0)."""
+    """Return a file's name, or ``image-1`` and so on for what has none (numbers from 0)."""
     if isinstance(photograph, str | Path):
         return Path(photograph).name
-    return f"image {number + 1}"
+    return f"image-{number + 1}"
 
 
 def as_list(photographs: Photograph | Sequence[Photograph]) -> list[Photograph]:

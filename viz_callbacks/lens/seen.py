@@ -131,16 +131,18 @@ class Seen(Showable):
             ValueError: there is no such class, or the network's output isn't (N, classes).
             UnknownLayerError: a layer has no backward rule.
         """
+        if self.logits.ndim != 2:
+            raise ValueError(f"DeNet needs a last output (N, classes); this network's is {tuple(self.logits.shape)}.")
         title = "DeNet" if subtract_bias else "DeNet without biases"
         if classes is None:
             best = self.logits.argmax(1)
-            labels = [[self._name(number)] for number in best.flatten().tolist()[: len(self.names)]]
+            labels = [[self.class_names[number]] for number in best.tolist()]
             values = denet(self.traces, best, subtract_bias=subtract_bias)
             return Projection(values, f"{title} of the most probable class", labels, self.names, self.pictures)
         single = isinstance(classes, str | int)
         numbers = [self.class_number(each) for each in ([classes] if isinstance(classes, str | int) else classes)]
         each = [denet(self.traces, self._all(number), subtract_bias=subtract_bias) for number in numbers]
-        names = [self._name(number) for number in numbers]
+        names = [self.class_names[number] for number in numbers]
         values = each[0] if single else torch.stack(each, 1)
         return Projection(values, f"{title} of {', '.join(names)}", [names] * len(self.names), self.names, self.pictures)
 
@@ -207,9 +209,6 @@ class Seen(Showable):
 
     def _all(self, number: int) -> Tensor:
         return torch.full((len(self.names),), number, device=self.logits.device)
-
-    def _name(self, number: int) -> str:
-        return self.class_names[number] if self.class_names else str(number)
 
 
 def evenly_chosen(layers: Sequence[str], at_most: int) -> list[str]:

@@ -12,6 +12,7 @@ from torch import nn
 from viz_callbacks import Lens
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.layer_trace import IMAGES
+from viz_callbacks.lens.photographs import Photograph
 from viz_callbacks.lens.seen import evenly_chosen
 from viz_callbacks.methods.deconvolution import deconvolution, one_map, strongest_activation
 from viz_callbacks.methods.denet import denet
@@ -23,8 +24,8 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 def network(channels: int = 3, classes: int = 3) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(channels, 6, 5), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.Dropout(0.5),
-        nn.Flatten(), nn.Linear(5 * 12 * 12, classes),
+        nn.Conv2d(channels, 6, 5), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 5, 3), nn.ReLU(),
+        nn.Dropout(0.5), nn.Flatten(), nn.Linear(5 * 12 * 12, classes),
     )  # fmt: skip
 
 
@@ -66,11 +67,11 @@ def test_top_maps_are_those_with_the_largest_activations_of_each_photograph(lens
 
 def test_predictions_are_the_probabilities(lens: Lens) -> None:
     seen = lens(photograph())
-    probabilities = lens.network.eval()(seen.traces[0].input).softmax(1)[0]
+    probabilities = lens.network.eval()(seen.traces[0].input).detach().softmax(1)[0]
     ((first, *_),) = seen.predictions
     assert first.class_name == NAMES[int(probabilities.argmax())]
     assert first.probability == pytest.approx(float(probabilities.max()))
-    assert repr(seen).startswith(f"image 1: [{first.class_name} {first.probability:.1%}, ")
+    assert repr(seen).startswith(f"image-1: [{first.class_name} {first.probability:.1%}, ")
 
 
 def test_a_photograph_may_come_in_any_form(lens: Lens, tmp_path: Path) -> None:
@@ -78,11 +79,12 @@ def test_a_photograph_may_come_in_any_form(lens: Lens, tmp_path: Path) -> None:
     photograph().save(file)
     pixels = np.array(photograph())
     expected = lens(photograph())
-    forms = [file, str(file), pixels, pixels / 255, torch.from_numpy(pixels).permute(2, 0, 1)]
-    for form in forms:
-        assert torch.equal(lens(form).logits, expected.logits)
+    forms: list[Photograph] = [file, str(file), pixels, pixels / 255, torch.from_numpy(pixels).permute(2, 0, 1)]
+    for photo in forms:
+        assert torch.equal(lens(photo).logits, expected.logits)
     ready = expected.traces[0].input
-    for form in (ready, ready[0], [ready[0]]):
+    normalised: list[Photograph | list[Photograph]] = [ready, ready[0], [ready[0]]]
+    for form in normalised:
         seen = lens(form)
         assert torch.equal(seen.logits, expected.logits)
         assert torch.equal(seen.pictures, expected.pictures)
