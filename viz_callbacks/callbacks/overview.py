@@ -7,7 +7,7 @@ from viz_callbacks.callbacks.picture_folder import Picture
 from viz_callbacks.callbacks.probes import ProbePictures, Probes
 from viz_callbacks.callbacks.snapshot import ProbeSnapshot
 from viz_callbacks.drawing import sheets
-from viz_callbacks.drawing.pixels import Pixels, signed_picture
+from viz_callbacks.drawing.pixels import Pixels, magnify, signed_picture
 
 
 class OverviewPictures(ProbePictures):
@@ -50,11 +50,11 @@ class OverviewPictures(ProbePictures):
             projections["DeNet, no biases"] = snapshot.denet(snapshot.targets, subtract_bias=False)
         rows, ranges = list[tuple[str, list[Pixels]]](), dict[str, float]()
         for number, name in enumerate(self.probes.names):
-            tiles = [self.probes.original(number)]
+            tiles = [magnify(self.probes.original(number))]
             for projection_name, projection in projections.items():
                 key = f"{name}/{projection_name}"
                 ranges[key] = self.range(key, projection[number])
-                tiles.append(signed_picture(projection[number], ranges[key]))
+                tiles.append(magnify(signed_picture(projection[number], ranges[key])))
             rows.append((self.describe(snapshot, number), tiles))
         lines = [
             f"Epoch {epoch}: what each layer shows of each image",

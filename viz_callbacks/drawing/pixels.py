@@ -18,6 +18,7 @@ Pixels = NDArray[np.uint8]
 
 PERCENTILE = 0.995
 TILE_SIDE = 55  # of a feature map on a sheet, about; smaller maps are enlarged by whole factors, larger ones averaged
+MAGNIFIED_SIDE = 128  # of small projections on a sheet, at most
 THUMBNAIL_SIDE = 64  # of a receptive field on a sheet
 MAP_COLUMNS = 10
 FILTER_COLUMNS = 12  # leaves no gap in the last row of 96 filters
@@ -83,6 +84,16 @@ def picture_of(image: Tensor) -> Pixels:
     """Return an image (C, H, W) of uint8 as pixels (H, W, 3)."""
     pixels: Pixels = shown_channels(image).permute(1, 2, 0).cpu().numpy()
     return pixels
+
+
+def magnify(picture: Pixels) -> Pixels:
+    """Enlarge a small picture (h, w, 3) by a whole factor, its pixels as squares, up to MAGNIFIED_SIDE pixels a side.
+
+    >>> magnify(np.zeros((48, 48, 3), np.uint8)).shape
+    (96, 96, 3)
+    """
+    factor = max(1, MAGNIFIED_SIDE // max(picture.shape[:2]))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def signed_picture(projection: Tensor, range_: float) -> Pixels:

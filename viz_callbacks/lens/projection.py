@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from viz_callbacks.drawing.layout import add_heading, labelled_row, stack_vertically
-from viz_callbacks.drawing.pixels import Pixels, picture_of, robust_range, signed_picture
+from viz_callbacks.drawing.pixels import Pixels, magnify, picture_of, robust_range, signed_picture
 
 
 class Showable:
@@ -57,11 +57,11 @@ class Projection(Showable):
         """A row for each photograph: itself, then its projections. Grey is 0; white and black are the range by the name."""
         rows = []
         for number, name in enumerate(self.names):
-            tiles: list[tuple[str, Pixels]] = [(name, picture_of(self.pictures[number]))]
+            tiles: list[tuple[str, Pixels]] = [(name, magnify(picture_of(self.pictures[number])))]
             several = self.tensor[number] if self.tensor.ndim == 5 else self.tensor[number][None]
             for label, values in zip(self.labels[number], several, strict=True):
                 range_ = robust_range(values)
-                tiles.append((f"{label} ±{range_:.3g}", signed_picture(values, range_)))
+                tiles.append((f"{label} ±{range_:.3g}", magnify(signed_picture(values, range_))))
             rows.append(labelled_row(tiles))
         return add_heading([self.title, "grey is 0, white and black as written above each"], stack_vertically(rows))
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from viz_callbacks.drawing.pixels import Pixels, picture_of, robust_range, signed_picture
+from viz_callbacks.drawing.pixels import Pixels, magnify, picture_of, robust_range, signed_picture
 from viz_callbacks.drawing.sheets import table_sheet
 from viz_callbacks.engine.feature_maps import feature_maps
 from viz_callbacks.engine.layer_trace import LayerTrace
@@ -184,10 +184,10 @@ class Seen(Showable):
         ]
         rows = []
         for number, name in enumerate(self.names):
-            tiles: list[Pixels] = [picture_of(self.pictures[number])]
+            tiles: list[Pixels] = [magnify(picture_of(self.pictures[number]))]
             for each in projections:
                 values = each.tensor[number]
-                tiles.append(signed_picture(values, robust_range(values)))
+                tiles.append(magnify(signed_picture(values, robust_range(values))))
             rows.append((f"{name}: {self.predictions[number]}" if self.predictions[number] else name, tiles))
         then = ", then DeNet" if len(projections) > len(chosen) else ""
         lines = [
