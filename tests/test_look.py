@@ -58,7 +58,7 @@ def test_a_runs_lens_sees_what_its_data_module_would(run: Path, tmp_path: Path) 
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(6):
             photograph(tmp_path / f"photos/{name}/{number}.png", number + 6 * (name == "dog"))
-    settings = DataSettings(name="folder", root=str(tmp_path / "photos"), cache=False, train_sizes=[])
+    settings = DataSettings(name="folder", root=str(tmp_path / "photos"), cache=False, train_sizes=[], batch_size=2)
     data = ImageFolder(settings, image_size=96, seed=1)
     data.prepare_data()
     data.setup("fit")
