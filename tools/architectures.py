@@ -8,7 +8,6 @@ last convolution layer. Norms have drawn statistics and scales, so that what is 
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,21 +59,8 @@ class Row:
     error: float | None = None
     reason: str = ""
 
-    @property
-    def is_convolutional(self) -> bool:
-        """Whether there is more than the patches of a transformer."""
-        return self.layers > 1
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of it can be looked at, and is right."""
-        return self.denet and self.looked_at == self.layers and self.error is not None and self.error <= EXACT
-
     def __str__(self) -> str:
-        if self.error is None:
-            exact = ""
-        else:
-            exact = f"to {EXACT:.0e}" if self.error <= EXACT else f"differs by {self.error:.0e}"
+        exact = "" if self.error is None else f"differs by {self.error:.0e}" if self.error > EXACT else f"to {EXACT:.0e}"
         layers, size = f"{self.looked_at} of {self.layers}", str(self.size or "")
         denet = "yes" if self.denet else "no"
         return f"| {self.name} | {self.weights:.1f} | {size} | {layers} | {denet} | {exact} | {self.reason} |"
@@ -110,14 +96,11 @@ def write(rows: dict[str, str]) -> None:
 
 def examine(name: str) -> Row:
     """Return what is known of one of torchvision's networks."""
-    build: Callable[..., nn.Module] = getattr(torchvision.models, name)
-    with torch.device("meta"):  # nothing is computed
-        outline = build(weights=None, **OPTIONS.get(name, {}))
-    weights = sum(each.numel() for each in outline.parameters()) / 1e6
-    if len(convolutions := [each for each in outline.modules() if isinstance(each, nn.Conv2d)]) < 2:
-        return Row(name, weights, layers=len(convolutions), reason="a transformer: its one convolution cuts the image into patches")
+    weights = torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"] / 1e6
+    if is_transformer(name):
+        return Row(name, weights, layers=1, reason="a transformer: its one convolution cuts patches")
     torch.manual_seed(0)
-    network = drawn(build(weights=None, **OPTIONS.get(name, {})).double().eval())
+    network = drawn(torchvision.models.get_model(name, weights=None, **OPTIONS.get(name, {})).double().eval())
     size = next(size for size in SIZES if takes(network, size))
     image = torch.randn(1, 3, size, size, dtype=torch.float64)
     layers = layers_run(network, image)
@@ -136,6 +119,16 @@ def examine(name: str) -> Row:
         pictures[layer] = deconvolution(traces, layer)
     error = largest_error(network, image, traces, pictures) if pictures else None
     return Row(name, weights, size, len(looked_at), len(layers), "" in pictures, error, reason)
+
+
+def is_transformer(name: str) -> bool:
+    """Return whether a network has no convolution but that which cuts an image into patches."""
+    try:
+        with torch.device("meta"):  # nothing is computed
+            network = torchvision.models.get_model(name, weights=None, **OPTIONS.get(name, {}))
+    except NotImplementedError:  # RegNets compute their widths with tensors
+        return False
+    return sum(isinstance(module, nn.Conv2d) for module in network.modules()) < 2
 
 
 def drawn(network: nn.Module) -> nn.Module:

@@ -77,7 +77,7 @@ def _gated(module: SqueezeExcitation, value: Tensor) -> Tensor:
 
 @contextmanager
 def other_derivatives() -> Iterator[None]:
-    """Give the functions that torch's layers call, and torchvision's squeeze-and-excitation, these derivatives inside ``with``."""
+    """Give these derivatives to what torch's layers call, and to torchvision's squeeze-and-excitation, inside ``with``."""
     rectifying = {name: _rectifying(getattr(F, name)) for name in ("relu", "silu", "hardswish")}
     others = {"hardtanh": _hardtanh, "gelu": _gelu, "linear": _linear, "layer_norm": _layer_norm}
     with mock.patch.multiple(F, **rectifying, **others), mock.patch.object(SqueezeExcitation, "forward", _gated):
