@@ -1,7 +1,7 @@
 """Autograd with other derivatives: an oracle for whole networks that knows nothing of the engine's layers, rules or graphs.
 
-Rectifiers rectify the gradient, smooth ones too. Dense layers subtract their bias from it, but not on maps. Layer norms hold
-their statistics and squeeze-and-excitation holds its gate. All else is autograd's own.
+Rectifiers rectify the gradient, smooth ones too; sigmoids pass it on as it is. Dense layers subtract their bias from it, but
+not on maps. Layer norms hold their statistics and squeeze-and-excitation holds its gate. All else is autograd's own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +25,16 @@ class _Rectify(torch.autograd.Function):
         return gradient.clamp(min=0), None
 
 
+class _PassOn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
 class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -42,6 +52,13 @@ def _rectifying(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return cast(Tensor, _Rectify.apply(x, lambda value: function(value, *arguments)))
 
     return rectifying
+
+
+def _passing_on(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def passing_on(x: Tensor, inplace: bool = False) -> Tensor:
+        return cast(Tensor, _PassOn.apply(x, function))
+
+    return passing_on
 
 
 def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -72,13 +89,18 @@ def _layer_norm(
 
 
 def _gated(module: SqueezeExcitation, value: Tensor) -> Tensor:
-    return cast(Tensor, module._scale(value).detach() * value)
+    gate = module.scale_activation(module.fc2(module.activation(module.fc1(module.avgpool(value)))))
+    return cast(Tensor, gate.detach() * value)
 
 
 @contextmanager
 def other_derivatives() -> Iterator[None]:
     """Give these derivatives to what torch's layers call, and to torchvision's squeeze-and-excitation, inside ``with``."""
-    rectifying = {name: _rectifying(getattr(F, name)) for name in ("relu", "silu", "hardswish")}
-    others = {"hardtanh": _hardtanh, "gelu": _gelu, "linear": _linear, "layer_norm": _layer_norm}
-    with mock.patch.multiple(F, **rectifying, **others), mock.patch.object(SqueezeExcitation, "forward", _gated):
+    activations = {name: _rectifying(getattr(F, name)) for name in ("relu", "silu", "hardswish")}
+    activations |= {"gelu": _gelu, "hardtanh": _hardtanh, "hardsigmoid": _passing_on(F.hardsigmoid)}
+    with (
+        mock.patch.multiple(F, **activations, linear=_linear, layer_norm=_layer_norm),
+        mock.patch.object(torch, "sigmoid", _passing_on(torch.sigmoid)),
+        mock.patch.object(SqueezeExcitation, "forward", _gated),
+    ):
         yield
