@@ -22,15 +22,15 @@ IMAGES, SIZE, STEPS = 64, 32, 16
 
 AS_IT_IS = {"abs": False, "normalise": False, "disable_warnings": True}
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 def main() -> None:
     """Compare on random images, projections and masks, and write the page."""
     torch.manual_seed(0)
     layers = nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(8 * 9 * 9, 6)
-    network = nn.Sequential(*layers).double().eval()
-    images, projections = torch.randn(2, IMAGES, 1, SIZE, SIZE, dtype=torch.float64)
+    network = nn.Sequential(*layers).eval()  # Quantus computes in single precision
+    images, projections = torch.randn(2, IMAGES, 1, SIZE, SIZE)
     targets, masks = torch.randint(6, (IMAGES,)), rectangles()
     seen = network, images, targets, projections
     pointing, mass = PointingGame(), EnergyPointingGame()
