@@ -272,7 +272,7 @@ def instance_norm_scale(layer: nn.Module, x: Array, y: Array, v: Array) -> Array
     def variance(place: tuple[int, ...]) -> float:
         return float(x[place[:2]].var() if running is None else running[place[1]])
 
-    return scaled(v, variance, layer.eps, lambda place: 1.0 if weight is None else float(weight[place[1]]))
+    return scaled(v, variance, layer.eps, lambda place: 1.0 if weight is None else weight[place[1]].item())
 
 
 @rule(nn.LayerNorm)
