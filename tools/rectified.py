@@ -96,10 +96,11 @@ def _gated(module: SqueezeExcitation, value: Tensor) -> Tensor:
 @contextmanager
 def other_derivatives() -> Iterator[None]:
     """Give these derivatives to what torch's layers call, and to torchvision's squeeze-and-excitation, inside ``with``."""
-    activations = {name: _rectifying(getattr(F, name)) for name in ("relu", "silu", "hardswish")}
-    activations |= {"gelu": _gelu, "hardtanh": _hardtanh, "hardsigmoid": _passing_on(F.hardsigmoid)}
+    functions: dict[str, Any] = {name: _rectifying(getattr(F, name)) for name in ("relu", "silu", "hardswish")}
+    functions |= {"gelu": _gelu, "hardtanh": _hardtanh, "hardsigmoid": _passing_on(F.hardsigmoid)}
+    functions |= {"linear": _linear, "layer_norm": _layer_norm}
     with (
-        mock.patch.multiple(F, **activations, linear=_linear, layer_norm=_layer_norm),
+        mock.patch.multiple(F, **functions),
         mock.patch.object(torch, "sigmoid", _passing_on(torch.sigmoid)),
         mock.patch.object(SqueezeExcitation, "forward", _gated),
     ):

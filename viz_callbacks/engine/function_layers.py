@@ -34,8 +34,8 @@ class Function(nn.Module):
 
     def given(self, *names: str) -> dict[str, object]:
         """Return the arguments after the first, which have these names, as they are now."""
-        by_position = dict(zip(names, computed(self.expression.arguments[1:], {}), strict=False))
-        return by_position | computed(dict(self.expression.options), {})
+        arguments = dict(zip(names, self.expression.arguments[1:], strict=False)) | dict(self.expression.options)
+        return {name: computed(argument, {}) for name, argument in arguments.items()}
 
     def extra_repr(self) -> str:
         """Return the function's name."""

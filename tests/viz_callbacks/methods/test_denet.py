@@ -1,3 +1,5 @@
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -108,7 +110,7 @@ class WithFunctions(nn.Module):
 
     def __init__(self, network: nn.Sequential) -> None:
         super().__init__()
-        self.features, self.fc1, self.fc2 = network[:9], network[9], network[11]
+        self.features, self.fc1, self.fc2 = network[:9], cast(nn.Linear, network[9]), cast(nn.Linear, network[11])
 
     def forward(self, x: Tensor) -> Tensor:
         fc1, fc2 = self.fc1, self.fc2
