@@ -113,8 +113,9 @@ def examine(name: str) -> Row:
     try:
         pictures[""] = denet(traces, torch.tensor([CLASS]))  # goes through all layers, so that each has its way back
     except (TypeError, ValueError) as problem:
-        reason = in_a_cell(problem)
-        looked_at = [layer for layer in looked_at if can_be_projected(traces, layer)]
+        obstacles = {layer: obstacle_below(traces, layer) for layer in looked_at}
+        looked_at = [layer for layer in looked_at if not obstacles[layer]]
+        reason = next(filter(None, obstacles.values()), in_a_cell(problem))  # the first, where there are several
     for layer in dict.fromkeys((*looked_at[:: max(1, len(looked_at) // 2)], *looked_at[-1:])):
         pictures[layer] = deconvolution(traces, layer)
     error = largest_error(network, image, traces, pictures) if pictures else None
@@ -167,13 +168,13 @@ def layers_run(network: nn.Module, image: Tensor) -> list[str]:
     return run
 
 
-def can_be_projected(traces: list[LayerTrace], layer: str) -> bool:
-    """Return whether all layers below a layer have a way back."""
+def obstacle_below(traces: list[LayerTrace], layer: str) -> str:
+    """Return why a layer can't be projected; '' where it can."""
     try:
         deconvolution(traces, layer)
-    except (TypeError, ValueError):
-        return False
-    return True
+    except (TypeError, ValueError) as problem:
+        return in_a_cell(problem)
+    return ""
 
 
 def largest_error(network: nn.Module, image: Tensor, traces: list[LayerTrace], pictures: dict[str, Tensor]) -> float:
