@@ -4,7 +4,7 @@ Nothing here uses autograd, so it runs under ``torch.inference_mode`` too, and l
 """
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,16 @@ from torch import Tensor, nn
 from viz_callbacks.engine.backward import BACKWARD_RULES
 from viz_callbacks.engine.copies import eval_copy, has_hooks
 from viz_callbacks.engine.expressions import computed
-from viz_callbacks.engine.functions import Function
+from viz_callbacks.engine.function_layers import Function
 from viz_callbacks.engine.graph import Graph, Node, trace_network
 from viz_callbacks.engine.layer_trace import IMAGES, LayerTrace
 from viz_callbacks.engine.registry import are_close, departs, has_own_forward, known_kind
 from viz_callbacks.engine.tracing import unwrapped
+
+MAX_POOLS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
+"""Layers that leave switches."""
 
 
 class RecordingError(RuntimeError):
@@ -83,7 +88,7 @@ def _run(node: Node, values: dict[str, object]) -> tuple[LayerTrace, object]:
     """Return a layer's trace, and its output, which may be several tensors where a layer that is closed gives that."""
     layer = node.layer if isinstance(node.layer, Function) else eval_copy(node.layer)
     inputs = tuple(_first_tensor(values[source]) for source in node.sources)
-    if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+    if isinstance(layer, MAX_POOLS):
         output, switches = _pool(layer, node, inputs[0])
     else:
         arguments, options = computed(node.arguments, values)
@@ -96,14 +101,15 @@ def _run(node: Node, values: dict[str, object]) -> tuple[LayerTrace, object]:
     return LayerTrace(node.name, layer, inputs, node.sources, first, switches, _closed(node, layer, inputs)), output
 
 
-def _pool(layer: nn.MaxPool2d | nn.AdaptiveMaxPool2d, node: Node, value: Tensor) -> tuple[Tensor, Tensor]:
+def _pool(layer: nn.Module, node: Node, value: Tensor) -> tuple[Tensor, Tensor]:
     """Return a max pooling's output and its switches."""
     kind = known_kind(layer)
     own_output = layer(value) if has_hooks(layer) or (kind and has_own_forward(layer, kind)) else None
-    layer.return_indices = True
+    pool: Any = layer
+    pool.return_indices = True
     # The forward of torch's own type: a derived one's may not give switches.
-    own_type = nn.MaxPool2d.forward if isinstance(layer, nn.MaxPool2d) else nn.AdaptiveMaxPool2d.forward
-    output, switches = own_type(cast(Any, layer), value)
+    own_type: Any = next(each for each in MAX_POOLS if isinstance(layer, each))
+    output, switches = own_type.forward(pool, value)
     if own_output is not None and not are_close(output, own_output):
         raise _hook_error(node)
     return output, switches
@@ -124,7 +130,7 @@ def _closed(node: Node, layer: nn.Module, inputs: tuple[Tensor, ...]) -> str:
         return node.closed
     if not has_own_forward(layer, kind):
         return node.closed
-    if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+    if isinstance(layer, MAX_POOLS):
         return ""  # was compared when it ran
     if departs(layer, kind, inputs[0]):
         own = "is not linear" if getattr(BACKWARD_RULES[kind], "own_forward", None) else "gives something else"

@@ -1,106 +1,24 @@
-"""Functions and operators in a forward as layers: what ``x + y``, ``torch.cat`` and ``F.max_pool2d(x, 2)`` are on the way back.
+"""Which layer a function or an operator in a forward is: ``x + y``, ``torch.cat``, ``F.max_pool2d(x, 2)``.
 
-A function that does what one of torch's layers does is that layer. The others are ``Function`` layers of a few kinds: sums,
-joins, products with a gate, and whatever else is linear in the values that come in. A function of any other kind can be
-recorded, but has no way back.
+A function that does what one of torch's layers does is that layer. The others are of the kinds in ``function_layers``.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
-from torch import Tensor, nn
+from torch import nn
 
-from viz_callbacks.engine.expressions import OPERATORS, Expression, Value, computed, parts_of, plain_name, values_of
-
-# --- The layers ---------------------------------------------------------------------------------------------------------------
-
-
-class Function(nn.Module):
-    """A function as a layer, without a known way back; the kinds below have one.
-
-    Attributes:
-        expression: the function and what it is applied to.
-        sources: the names of the layers whose outputs it takes, those it only takes the shape of last.
-        carried: how many of them bring more than their shape.
-    """
-
-    def __init__(self, expression: Expression) -> None:
-        super().__init__()
-        self.expression = expression
-        carried = values_of(expression, within_sizes=False)
-        self.sources = (*carried, *(name for name in values_of(expression) if name not in carried))
-        self.carried = len(carried)
-        self.training = False
-
-    def forward(self, *values: Tensor) -> Tensor:
-        """Apply the function to the values of ``sources``."""
-        return cast(Tensor, self.expression.compute(dict(zip(self.sources, values, strict=True))))
-
-    def extra_repr(self) -> str:
-        """Return the function's name."""
-        return self.expression.name
-
-
-class LinearFunction(Function):
-    """A function that is linear in all values together, but for a constant: reshaping, padding, a mean, x - y, 2 * x + 1."""
-
-
-class PlaceByPlace(LinearFunction):
-    """A function that is linear in its one value and looks at each place by itself: batch norm, a factor, a change of type."""
-
-
-class Add(Function):
-    """The sum of two values."""
-
-
-class Concatenate(Function):
-    """Values joined along a dimension, ``dimension``."""
-
-    def __init__(self, expression: Expression, dimension: int) -> None:
-        super().__init__(expression)
-        self.dimension = dimension
-
-
-class Product(Function):
-    """A value times a gate that is computed from the same input, as in squeeze-and-excitation.
-
-    Attributes:
-        gate: the gate's index among the inputs, 0 or 1.
-    """
-
-    def __init__(self, expression: Expression, gate: int) -> None:
-        super().__init__(expression)
-        self.gate = gate
-
-
-class LayerNormFunction(Function):
-    """Layer normalisation with weights that the forward hands over, as ``F.layer_norm`` takes them."""
-
-    @property
-    def normalized_shape(self) -> list[int]:
-        """The shape of what is normalised together: the last dimensions."""
-        return self._settings()[0]
-
-    @property
-    def weight(self) -> Tensor | None:
-        """What the normalised values are multiplied by."""
-        return self._settings()[1]
-
-    @property
-    def eps(self) -> float:
-        """What is added to the variance."""
-        return self._settings()[2]
-
-    def _settings(self) -> tuple[list[int], Tensor | None, float]:
-        arguments = computed(self.expression.arguments[1:], {})
-        names = ("normalized_shape", "weight", "bias", "eps")
-        given = dict(zip(names, arguments, strict=False)) | computed(dict(self.expression.options), {})
-        shape, eps = cast(Sequence[int], given["normalized_shape"]), cast(float, given.get("eps", 1e-5))
-        return list(shape), cast(Tensor | None, given.get("weight")), eps
-
-
-# --- Which layer a function is ------------------------------------------------------------------------------------------------
+from viz_callbacks.engine.expressions import OPERATORS, Expression, Value, parts_of, plain_name, values_of
+from viz_callbacks.engine.function_layers import (
+    Add,
+    Concatenate,
+    DenseFunction,
+    Function,
+    LayerNormFunction,
+    LinearFunction,
+    PlaceByPlace,
+    Product,
+)
 
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
@@ -143,10 +61,14 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], str]] = {
     "softmax": (nn.Softmax, "dim _stacklevel dtype"),
     "log_softmax": (nn.LogSoftmax, "dim _stacklevel dtype"),
     "glu": (nn.GLU, "dim"),
+    "max_pool1d": (nn.MaxPool1d, "kernel_size stride padding dilation ceil_mode return_indices"),
     "max_pool2d": (nn.MaxPool2d, "kernel_size stride padding dilation ceil_mode return_indices"),
+    "max_pool3d": (nn.MaxPool3d, "kernel_size stride padding dilation ceil_mode return_indices"),
     "avg_pool2d": (nn.AvgPool2d, "kernel_size stride padding ceil_mode count_include_pad divisor_override"),
     "lp_pool2d": (nn.LPPool2d, "norm_type kernel_size stride ceil_mode"),
+    "adaptive_max_pool1d": (nn.AdaptiveMaxPool1d, "output_size return_indices"),
     "adaptive_max_pool2d": (nn.AdaptiveMaxPool2d, "output_size return_indices"),
+    "adaptive_max_pool3d": (nn.AdaptiveMaxPool3d, "output_size return_indices"),
     "adaptive_avg_pool2d": (nn.AdaptiveAvgPool2d, "output_size"),
     "local_response_norm": (nn.LocalResponseNorm, "size alpha beta k"),
     "flatten": (_flatten, "start_dim end_dim"),
@@ -161,6 +83,9 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], str]] = {
 """The layer that does what a function does, by the function's name, and the names of the arguments after the first."""
 
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "stochastic_depth"}
+
+WITH_WEIGHTS = {"linear": DenseFunction, "layer_norm": LayerNormFunction}
+"""Functions with a kind of their own, since they go back by more than their adjoint."""
 
 LINEAR_TOGETHER = {"add", "sub", "rsub", "cat", "concat", "concatenate", "stack", "hstack", "vstack"}
 """Functions that are linear in all their values together."""
@@ -237,8 +162,8 @@ def _kind_of_function(
         return Function(expression) if gate is None else Product(expression, gate)
     if name in ("cat", "concat", "concatenate") and (joined := _joined(expression)) is not None:
         return Concatenate(expression, joined)
-    if name == "layer_norm" and len(values_of(expression)) == 1 and isinstance(operands[0], Value):
-        return LayerNormFunction(expression)
+    if name in WITH_WEIGHTS and len(values_of(expression)) == 1 and operands and isinstance(operands[0], Value):
+        return WITH_WEIGHTS[name](expression)
     if (name in PLACE_BY_PLACE or name in LINEAR_TOGETHER - JOINING) and _takes_one_value(expression):
         return PlaceByPlace(expression)
     if name in LINEAR_TOGETHER or (name in LINEAR_ALONE and _takes_one_value(expression)):

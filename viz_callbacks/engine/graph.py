@@ -16,7 +16,8 @@ from torch import fx, nn
 from viz_callbacks.engine.backward import BACKWARD_RULES
 from viz_callbacks.engine.copies import eval_copy
 from viz_callbacks.engine.expressions import Attribute, Expression, Value, values_of
-from viz_callbacks.engine.functions import MULTIPLE, Function, layer_of, works_in_place
+from viz_callbacks.engine.function_layers import Function
+from viz_callbacks.engine.functions import MULTIPLE, layer_of, works_in_place
 from viz_callbacks.engine.layer_trace import IMAGES
 from viz_callbacks.engine.tracing import LayerTracer, SingleInput, UntraceableError, is_layer, reason_of, unwrapped
 

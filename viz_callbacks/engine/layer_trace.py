@@ -20,7 +20,7 @@ class LayerTrace:
         inputs: what came into the layer, (N, ...) each.
         sources: the names of the layers that these came from, ``IMAGES`` for the images.
         output: y, what came out of it, (N, ...).
-        switches: of a max pooling, shaped like ``output``: where in the rows times columns of ``input`` each maximum was.
+        switches: of a max pooling, shaped like ``output``: where in ``input``, in row-major order, each maximum was.
         closed: why a layer that is made of others couldn't be opened up; '' for one that isn't.
     """
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from viz_callbacks.engine.functions import PlaceByPlace, Product
+from viz_callbacks.engine.function_layers import PlaceByPlace, Product
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.registry import has_own_forward, known_kind, what_is_known
 from viz_callbacks.engine.windows import Window

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from viz_callbacks.engine.functions import Function
+from viz_callbacks.engine.function_layers import Function
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.windows import WindowOf
 
@@ -61,7 +61,7 @@ def backward_rule(
 ) -> Callable[[BackwardFunction], BackwardRule]:
     """Register the function below as the rule of these types of layers; the options are those of ``BackwardRule``.
 
-    >>> from viz_callbacks.engine.backward import rectify
+    >>> from viz_callbacks.engine.rules.activations import rectify
     >>> BACKWARD_RULES[nn.ReLU] is rectify
     True
     """

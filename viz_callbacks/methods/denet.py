@@ -20,9 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.engine.backward import backproject, leaky_rectify, rectify, rectify_if_never_negative, transposed_weights
+from viz_callbacks.engine.backward import backproject
+from viz_callbacks.engine.function_layers import DenseFunction
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.registry import BACKWARD_RULES, Back, BackwardFunction
+from viz_callbacks.engine.rules.activations import leaky_rectify, rectify, rectify_if_never_negative
+from viz_callbacks.engine.rules.linear import transposed_weights
 
 
 def denet(traces: Sequence[LayerTrace], classes: Tensor, rectify_dense: bool = True, subtract_bias: bool = True) -> Tensor:
@@ -58,7 +61,7 @@ def project_vector(
     """
     rules = dict(BACKWARD_RULES)
     if not subtract_bias:
-        rules[nn.Linear] = transposed_weights
+        rules |= dict.fromkeys((nn.Linear, DenseFunction), transposed_weights)
     if not rectify_dense:
         rectifying = (rectify, rectify_if_never_negative, leaky_rectify)
         rules |= {kind: _on_maps_alone(rule) for kind, rule in rules.items() if rule in rectifying}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from viz_callbacks.engine.copies import eval_copy
 from viz_callbacks.engine.expressions import Attribute, parts_of
-from viz_callbacks.engine.functions import Function
+from viz_callbacks.engine.function_layers import Function
 from viz_callbacks.engine.graph import trace_network
 from viz_callbacks.engine.probabilities import class_probabilities, last_layer
 from viz_callbacks.engine.tracing import unwrapped

@@ -15,21 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viz_callbacks.engine.backward import (
-    as_activation,
-    backproject,
-    batch_norm_scale,
-    conv_transpose,
-    identity,
-    leaky_rectify,
-    max_unpool,
-    rectify,
-    rectify_if_never_negative,
-)
+from viz_callbacks.engine.backward import backproject
 from viz_callbacks.engine.convolution import is_subpixel_faster, padding_of, subpixel_transposed_convolution
 from viz_callbacks.engine.layer_trace import LayerTrace, slice_traces
 from viz_callbacks.engine.receptive_field import ReceptiveField, receptive_field, window_of
 from viz_callbacks.engine.registry import rule_for
+from viz_callbacks.engine.rules.activations import as_activation, leaky_rectify, rectify, rectify_if_never_negative
+from viz_callbacks.engine.rules.linear import conv_transpose
+from viz_callbacks.engine.rules.norms import batch_norm_scale, identity
+from viz_callbacks.engine.rules.pools import max_unpool
 from viz_callbacks.engine.windows import Window
 
 MEMORY_LIMIT = 1 << 30  # bytes

@@ -6,6 +6,7 @@ Each rule takes the layer, x at its input, y at its output and a value v shaped 
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 Array = NDArray[np.float64]
-Pixel = tuple[int, int]
 Place = tuple[int, ...]
 Windows = list[list[int]]  # for each row (or column) of the output the rows of the input under it; some may lie outside
 Rule = Callable[[nn.Module, Array, Array, Array], Array]
@@ -47,38 +47,39 @@ def adaptive_windows(size: int, count: int) -> Windows:
 
 
 def windows_of(layer: nn.Module, shape: tuple[int, ...]) -> list[Windows]:
-    """The layer's windows on the rows and on the columns of an input of this shape."""
-    if isinstance(layer, nn.AdaptiveMaxPool2d | nn.AdaptiveAvgPool2d):
-        return [adaptive_windows(size, pair(layer.output_size)[axis]) for axis, size in enumerate(shape[2:])]
-    assert isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | nn.LPPool2d)
+    """The layer's windows on each dimension of an input of this shape: the rows and the columns, mostly."""
+    made: Any = layer
+    if isinstance(layer, ADAPTIVE):
+        return [adaptive_windows(size, along(made.output_size, axis)) for axis, size in enumerate(shape[2:])]
     found = []
     for axis, size in enumerate(shape[2:]):
-        kernel = pair(layer.kernel_size)[axis]
-        stride = pair(layer.stride or layer.kernel_size)[axis]
-        dilation = pair(getattr(layer, "dilation", 1))[axis]
-        padding = getattr(layer, "padding", 0)
+        kernel, stride = along(made.kernel_size, axis), along(made.stride or made.kernel_size, axis)
+        dilation, padding = along(getattr(layer, "dilation", 1), axis), getattr(layer, "padding", 0)
         if padding == "same":  # where the total is odd, the extra row or column comes last
             total = dilation * (kernel - 1)
             before_and_after = (total // 2, total - total // 2)
         else:
-            before_and_after = (0, 0) if padding == "valid" else (pair(padding)[axis], pair(padding)[axis])
+            before_and_after = (0, 0) if padding == "valid" else (along(padding, axis), along(padding, axis))
         found.append(windows(size, kernel, stride, before_and_after, dilation, getattr(layer, "ceil_mode", False)))
     return found
 
 
-def pair(size: object) -> Pixel:
+ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.AdaptiveAvgPool2d)
+
+
+def along(size: object, axis: int) -> int:
     if isinstance(size, int):
-        return size, size
+        return size
     assert isinstance(size, tuple)
-    return size
+    return int(size[axis])
 
 
-def under_windows(layer: nn.Module, shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], list[Pixel]]]:
+def under_windows(layer: nn.Module, shape: tuple[int, ...]) -> Iterator[tuple[Place, list[Place]]]:
     """All (image, channel, row, column) of a pool's output, each with the pixels of the input under its window, row by row."""
-    rows, columns = windows_of(layer, shape)
-    for n, c, row, column in itertools.product(range(shape[0]), range(shape[1]), range(len(rows)), range(len(columns))):
-        inside = itertools.product(within(rows[row], shape[2]), within(columns[column], shape[3]))
-        yield (n, c, row, column), list(inside)
+    of_each = windows_of(layer, shape)
+    for n, c, *place in itertools.product(*map(range, shape[:2]), *(range(len(windows)) for windows in of_each)):
+        inside = [within(of_each[axis][number], shape[2 + axis]) for axis, number in enumerate(place)]
+        yield (n, c, *place), list(itertools.product(*inside))
 
 
 def within(window: list[int], size: int) -> list[int]:
@@ -134,12 +135,12 @@ def max_pool(layer: nn.Module, x: Array) -> Array:
     return y
 
 
-@rule(nn.MaxPool2d, nn.AdaptiveMaxPool2d)
+@rule(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
 def max_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     back = np.zeros(x.shape)
-    for (n, c, row, column), pixels in under_windows(layer, x.shape):
+    for (n, c, *place), pixels in under_windows(layer, x.shape):
         best = max(pixels, key=lambda pixel: x[(n, c, *pixel)])  # the first, where several are equal
-        back[(n, c, *best)] += v[n, c, row, column]
+        back[(n, c, *best)] += v[(n, c, *place)]
     return back
 
 
@@ -149,8 +150,8 @@ def avg_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     back = np.zeros(x.shape)
     rows, columns = windows_of(layer, x.shape)
     for (n, c, row, column), pixels in under_windows(layer, x.shape):
-        counted_rows = [r for r in rows[row] if r < x.shape[2] + pair(layer.padding)[0]]  # cut at the padding's end
-        counted_columns = [s for s in columns[column] if s < x.shape[3] + pair(layer.padding)[1]]
+        counted_rows = [r for r in rows[row] if r < x.shape[2] + along(layer.padding, 0)]  # cut at the padding's end
+        counted_columns = [s for s in columns[column] if s < x.shape[3] + along(layer.padding, 1)]
         padded = len(counted_rows) * len(counted_columns)
         divisor = layer.divisor_override or (padded if layer.count_include_pad else len(pixels))
         for pixel in pixels:
@@ -174,7 +175,7 @@ def lp_unpool(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     for (n, c, row, column), pixels in under_windows(layer, x.shape):
         for pixel in pixels:
             if y[n, c, row, column] != 0:
-                enlarged = pair(layer.kernel_size)[0] * pair(layer.kernel_size)[1] / len(pixels)  # where the window is cut
+                enlarged = along(layer.kernel_size, 0) * along(layer.kernel_size, 1) / len(pixels)  # where the window is cut
                 back[(n, c, *pixel)] += enlarged * v[n, c, row, column] * x[(n, c, *pixel)] / y[n, c, row, column]
     return back
 
@@ -242,9 +243,9 @@ def scaled(
     return back
 
 
-@rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+@rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 def batch_norm_scale(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
-    assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm)
+    assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm)
     running = layer.running_var
     assert running is not None
     weights = np.ones(x.shape[1]) if layer.weight is None else layer.weight.detach().numpy()
@@ -263,15 +264,15 @@ def group_norm_scale(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     return scaled(v, variance, layer.eps, lambda place: float(weights[place[1]]))
 
 
-@rule(nn.InstanceNorm2d)
+@rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 def instance_norm_scale(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
-    assert isinstance(layer, nn.InstanceNorm2d)
+    assert isinstance(layer, nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d)
     running, weight = layer.running_var, layer.weight
 
     def variance(place: tuple[int, ...]) -> float:
         return float(x[place[:2]].var() if running is None else running[place[1]])
 
-    return scaled(v, variance, layer.eps, lambda place: 1.0 if weight is None else float(weight[place[1]]))
+    return scaled(v, variance, layer.eps, lambda place: 1.0 if weight is None else weight[place[1]].item())
 
 
 @rule(nn.LayerNorm)
@@ -297,6 +298,7 @@ def response_norm(layer: nn.Module, x: Array) -> Array:
 @rule(
     nn.ConvTranspose2d, nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, nn.PixelShuffle, nn.PixelUnshuffle,
     nn.ChannelShuffle, nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d, nn.Unflatten,
+    nn.Conv1d, nn.Conv3d, nn.AvgPool1d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool3d,
 )  # fmt: skip
 def transposed(layer: nn.Module, x: Array, y: Array, v: Array) -> Array:
     """Each input place gets <v, what the layer makes of a 1 there>."""

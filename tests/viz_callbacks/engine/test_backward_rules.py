@@ -14,7 +14,7 @@ from tests.viz_callbacks.engine import plain
 from viz_callbacks.engine.backward import BACKWARD_RULES, backproject
 from viz_callbacks.engine.convolution import is_subpixel_faster, padding_of, subpixel_transposed_convolution
 from viz_callbacks.engine.forward import record
-from viz_callbacks.engine.functions import Function
+from viz_callbacks.engine.function_layers import Function
 from viz_callbacks.engine.layer_trace import LayerTrace
 
 many = settings(max_examples=60, deadline=None)
@@ -126,9 +126,34 @@ LAYERS: dict[type[nn.Module], list[Callable[[], nn.Module]]] = {
     nn.ReplicationPad2d: [lambda: nn.ReplicationPad2d((1, 2, 0, 3))],
     nn.CircularPad2d: [lambda: nn.CircularPad2d((1, 2, 0, 3))],
     nn.Unflatten: [lambda: nn.Unflatten(1, (2, 2))],
+    nn.Conv1d: [lambda: nn.Conv1d(4, 6, 5, 3, 2, groups=2)],
+    nn.Conv3d: [lambda: nn.Conv3d(2, 3, (1, 2, 3), (1, 2, 2), (1, 0, 1))],
+    nn.MaxPool1d: [lambda: nn.MaxPool1d(3, 2, 1), lambda: nn.MaxPool1d(4, 3, ceil_mode=True)],
+    nn.MaxPool3d: [lambda: nn.MaxPool3d((1, 3, 3), 2, (0, 1, 1)), lambda: nn.MaxPool3d(2, 1)],
+    nn.AdaptiveMaxPool1d: [lambda: nn.AdaptiveMaxPool1d(7)],
+    nn.AdaptiveMaxPool3d: [lambda: nn.AdaptiveMaxPool3d((1, 3, 4))],
+    nn.AvgPool1d: [lambda: nn.AvgPool1d(3, 2, 1)],
+    nn.AvgPool3d: [lambda: nn.AvgPool3d((1, 3, 3), 2)],
+    nn.AdaptiveAvgPool1d: [lambda: nn.AdaptiveAvgPool1d(7)],
+    nn.AdaptiveAvgPool3d: [lambda: nn.AdaptiveAvgPool3d((1, 3, 4))],
+    nn.BatchNorm3d: [lambda: uneven(nn.BatchNorm3d(2))],
+    nn.InstanceNorm1d: [lambda: uneven(nn.InstanceNorm1d(4, affine=True))],
+    nn.InstanceNorm3d: [lambda: nn.InstanceNorm3d(2)],
 }
 
 FLAT = (nn.Linear, nn.BatchNorm1d, nn.Dropout1d, nn.Softmax, nn.LogSoftmax)  # layers that take (N, features)
+ROWS = (nn.Conv1d, nn.MaxPool1d, nn.AdaptiveMaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.InstanceNorm1d)  # (N, C, L)
+VOLUMES = (  # (N, C, depth, height, width)
+    nn.Conv3d, nn.MaxPool3d, nn.AdaptiveMaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.BatchNorm3d, nn.InstanceNorm3d,
+)  # fmt: skip
+
+
+def traced(layer: nn.Module) -> LayerTrace:
+    """The trace of a layer that is given (2, 4, 8, 10), in the shape that it takes."""
+    before: list[nn.Module] = []
+    for kinds, reshape in ((FLAT, nn.Flatten()), (ROWS, nn.Flatten(2)), (VOLUMES, nn.Unflatten(1, (2, 2)))):
+        before += [reshape] if isinstance(layer, kinds) else []
+    return record(nn.Sequential(*before, layer), normal(2, 4, 8, 10))[-1]
 
 
 def test_every_rule_has_a_plain_twin_and_layers_to_compare_them_on() -> None:
@@ -139,9 +164,7 @@ def test_every_rule_has_a_plain_twin_and_layers_to_compare_them_on() -> None:
 @pytest.mark.parametrize("make", [make for layers in LAYERS.values() for make in layers])
 def test_every_rule_equals_its_plain_twin(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
-    layer = make().double()
-    before = [nn.Flatten()] if isinstance(layer, FLAT) else []
-    trace = record(nn.Sequential(*before, layer), normal(2, 4, 8, 10))[-1]
+    trace = traced(make().double())
     value = torch.randn_like(trace.output)
     assert_plain(trace, value, backproject([trace], value))
 
@@ -150,8 +173,7 @@ def test_every_rule_equals_its_plain_twin(make: Callable[[], nn.Module]) -> None
 def test_derived_types_inherit_the_rule(kind: type[nn.Module]) -> None:
     layer = LAYERS[kind][0]().double()
     layer.__class__ = type("Derived", (kind,), {})
-    before = [nn.Flatten()] if kind in FLAT else []
-    trace = record(nn.Sequential(*before, layer), normal(2, 4, 8, 10))[-1]
+    trace = traced(layer)
     assert type(trace.layer).__name__ == "Derived"
     value = torch.randn_like(trace.output)
     assert_plain(trace, value, backproject([trace], value))

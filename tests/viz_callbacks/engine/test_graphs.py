@@ -11,7 +11,7 @@ from tests.viz_callbacks.engine.networks import Does
 from viz_callbacks.engine.backward import backproject
 from viz_callbacks.engine.feature_maps import feature_maps
 from viz_callbacks.engine.forward import record
-from viz_callbacks.engine.functions import Product
+from viz_callbacks.engine.function_layers import Product
 from viz_callbacks.engine.receptive_field import receptive_field
 
 

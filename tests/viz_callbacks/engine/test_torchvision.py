@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from tests.viz_callbacks.engine.rectified import other_derivatives
+from tools.rectified import other_derivatives
 from viz_callbacks.engine.backward import backproject
 from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps, trace_up_to
 from viz_callbacks.engine.forward import record

@@ -1,6 +1,9 @@
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.viz_callbacks.engine import plain
@@ -100,6 +103,26 @@ def test_each_option_equals_the_plain_version(
     found = denet(record(network, images), torch.tensor(classes), rectify_dense, subtract_bias)
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(found, denet(record(network, images), torch.tensor(classes)))
+
+
+class WithFunctions(nn.Module):
+    """That network with its dense layers called as functions."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        super().__init__()
+        self.features, self.fc1, self.fc2 = network[:9], cast(nn.Linear, network[9]), cast(nn.Linear, network[11])
+
+    def forward(self, x: Tensor) -> Tensor:
+        fc1, fc2 = self.fc1, self.fc2
+        hidden = F.relu(F.linear(self.features(x), fc1.weight, bias=fc1.bias))
+        return F.linear(hidden, fc2.weight - 0, fc2.bias)
+
+
+@pytest.mark.parametrize("subtract_bias", [True, False])
+def test_a_dense_layer_that_is_called_as_a_function_is_one(subtract_bias: bool, network: nn.Sequential, images: Tensor) -> None:
+    expected = torch.from_numpy(plain_denet(network, images.numpy(), [2, 0, 3, 1], subtract_bias=subtract_bias))
+    traces = record(WithFunctions(network), images)
+    torch.testing.assert_close(denet(traces, torch.tensor([2, 0, 3, 1]), subtract_bias=subtract_bias), expected)
 
 
 def test_several_classes_of_the_same_images(network: nn.Sequential, images: Tensor) -> None:
