@@ -11,6 +11,7 @@ from pathlib import Path
 from configs import SettingsError
 from pages.build import label_runs, page_charts, write_page
 from pages.charts import save_charts
+from pages.figures import write_figures
 from pages.run_data import read_run
 
 
@@ -24,6 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--out", type=Path, help="the page [default: RUN/index.html, of several runs comparison.html]")
     parser.add_argument("--charts", type=Path, metavar="FOLDER", help="write the charts as SVG and PNG too")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="write the report's Figures 6 to 13 of these runs too")
     options = parser.parse_args(arguments)
     try:
         runs = [read_run(folder) for folder in options.runs]
@@ -36,6 +38,9 @@ def main(arguments: list[str]) -> int:
         print(f"{each.second} against {each.first}: {each.result.verdict if each.result else each.problem}")
     if options.charts:
         print(f"{len(save_charts(page_charts(runs, label_runs(runs)), options.charts))} charts in {options.charts}")
+    if options.figures:
+        files, lacking = write_figures(runs, options.figures)
+        print("\n".join([f"{len(files)} files of the report's figures in {options.figures}", *lacking]))
     print(f"Open {file} ({file.stat().st_size / 1e6:.1f} MB)")
     return 0
 

@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from configs.files import atomic_write_text
 from pages import charts
-from pages.pictures import Sprites, collect_pictures
+from pages.figures import FIGURES
+from pages.pictures import Sprites, collect_pictures, denet_words
 from pages.run_data import Prediction, RunData
 from pages.statistics import (
     PairedComparison,
@@ -30,11 +31,6 @@ GALLERY = 120  # images in each list of mistakes; they take 2 kB each
 PAIRS = 20
 OF_THE_MACHINE = ("data.root", "data.archives", "data.cache_dir", "runs", "resume")  # nobody else's business
 COLUMNS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "test/mean_per_class")
-DENET = {
-    "denet-true-class": "DeNet, true class",
-    "denet-true-class-no-biases": "DeNet, true class, biases left alone",
-    "denet-predicted-class": "DeNet, predicted class",
-}
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def write_page(runs: Sequence[RunData], file: Path, inline: bool = True, live: b
         "columns": [name for name in COLUMNS if any(name in row for run in runs for row in run.rows)],
         "layers": list(dict.fromkeys(layer for found in pictures for layer in found["units"])),
         "probes": _probes(runs),
-        "denet": DENET,
+        "denet": denet_words(runs),
         "epochs": max([run.max_epochs for run in runs]),
         "per_class": charts.per_class_rows(*first_and_second) if first_and_second else [],
         "mistakes": _mistakes(runs, labels, sprites, bool(first_and_second)),
@@ -157,6 +153,8 @@ def _describe(run: RunData, label: str, units: dict[str, list[int]]) -> dict[str
         "label": label,
         "title": run.title,
         "missing": run.missing,
+        "figures": FIGURES.get(run.settings["model"]["name"]),
+        "diverged": run.diverged,
         "accuracy": wilson(right, len(run.predictions)) if run.predictions else None,
         "images": len(run.predictions),
         "final": run.summary.get("final/test/accuracy"),

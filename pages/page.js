@@ -121,6 +121,22 @@
     }
   }
 
+  function thumbnail(probe) {
+    return page.runs.map((run) => run.pictures.probes[probe.place]).find(Boolean);
+  }
+
+  function showProbe() {
+    const probe = page.probes[state.p];
+    if (!probe) return;
+    setImage($("image"), thumbnail(probe));
+    const guesses = (probe.predicted ?? []).map(([name, share]) => `${name} ${(100 * share).toFixed(1)} %`);
+    $("image-words").textContent = [
+      probe.name + (probe.part ? ` (${probe.part})` : ""),
+      probe.class && `class ${probe.class}`,
+      ...(guesses.length ? ["most probable:", ...guesses] : []),
+    ].filter(Boolean).join("\n");
+  }
+
   // --- the epoch ---
 
   function figures() {
@@ -139,7 +155,8 @@
     const probe = document.querySelector(`input[name=probe][value="${state.p}"]`);
     if (probe) probe.checked = true;
     $("layer").value = state.l;
-    for (const cell of document.querySelectorAll(".cell")) showCell(cell);
+    showProbe();
+    for (const cell of document.querySelectorAll(".cell[data-run]")) showCell(cell);
     for (const view of views.values()) mark(view);
     showDialog();
     writeLink();
@@ -272,7 +289,7 @@
   document.addEventListener("DOMContentLoaded", () => { // the pictures come after this script
     page.probes.forEach((probe, number) => {
       const image = document.querySelector(`[data-thumb="${number}"]`);
-      setImage(image, page.runs.map((run) => run.pictures.probes[probe.place]).find(Boolean));
+      setImage(image, thumbnail(probe));
     });
     for (const image of document.querySelectorAll("img[data-source]")) setImage(image, image.dataset.source);
     for (const figure of document.querySelectorAll(".chart")) watcher.observe(figure);

@@ -86,6 +86,11 @@ class RunData:
         return int(self.settings["trainer"]["max_epochs"])
 
     @property
+    def diverged(self) -> bool:
+        """Whether the training went astray."""
+        return bool(self.summary.get("diverged"))
+
+    @property
     def best_epoch(self) -> int | None:
         """The epoch that is best on the validation images; None without validation."""
         measured = [row for row in self.rows if "val/accuracy" in row]
