@@ -94,7 +94,7 @@ def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str
 def _epoch_axis(last: int) -> alt.X:
     """Return the axis of epochs, with whole numbers."""
     step = -(-last // 12)
-    ticks = [each for each in range(1, last + 1) if each % step == 0 or each == 1 and step < 3]
+    ticks = [each for each in range(1, last + 1) if each % step == 0]
     return alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(values=ticks, format="d"))
 
 
@@ -206,6 +206,38 @@ def confusion_chart(predictions: Sequence[Prediction], label: str) -> Chart:
             y=alt.Y("true:N", scale=alt.Scale(domain=classes)),
             color=alt.Color("share:Q", scale=alt.Scale(scheme="cividis", domain=[0, 1]), legend=alt.Legend(format="%")),
             tooltip=["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format=".0%")],
+        )
+        .properties(width=step, height=step)
+    )
+    return chart
+
+
+def confusion_difference_chart(first: Sequence[Prediction], second: Sequence[Prediction], labels: tuple[str, str]) -> Chart:
+    """Draw the second confusion matrix minus the first, of the same images; cells where both are equal are left out."""
+    gained: dict[tuple[str, str], int] = {}
+    totals: dict[str, int] = {}
+    for a, b in zip(first, second, strict=True):
+        totals[a.true] = totals.get(a.true, 0) + 1
+        gained[b.true, b.predicted] = gained.get((b.true, b.predicted), 0) + 1
+        gained[a.true, a.predicted] = gained.get((a.true, a.predicted), 0) - 1
+    classes = sorted({name for pair in gained for name in pair})
+    values = [
+        {"true": true, "predicted": predicted, "images": count, "share": round(count / totals[true], 4)}
+        for (true, predicted), count in gained.items()
+        if count
+    ]
+    limit = max((abs(float(each["share"])) for each in values), default=1.0)  # type: ignore[arg-type]
+    step = alt.Step(20 if len(classes) < 30 else 9)
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=values), title=f"{labels[1]} minus {labels[0]}: share of each class's test images")
+        .mark_rect()
+        .encode(
+            x=alt.X("predicted:N", scale=alt.Scale(domain=classes)),
+            y=alt.Y("true:N", scale=alt.Scale(domain=classes)),
+            color=alt.Color(
+                "share:Q", scale=alt.Scale(scheme="blueorange", domain=[-limit, limit]), legend=alt.Legend(format="+%")
+            ),
+            tooltip=["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format="+.0%")],
         )
         .properties(width=step, height=step)
     )

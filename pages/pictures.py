@@ -104,7 +104,7 @@ def collect_pictures(run: RunData, sprites: Sprites) -> dict[str, Any]:
 
 
 def denet_words(runs: Sequence[RunData]) -> dict[str, str]:
-    """Return the sprites of DeNet that a run has, with words on each: its own (``words`` in the index) or those of ``DENET``."""
+    """Return the sprites of DeNet that a run has, with words on each: its index's own (``words``) or those of ``DENET``."""
     entries = [entry for run in runs for places in run.pictures["denet"].values() for entry in places.values()]
     own = {name: words for entry in entries for name, words in entry.get("words", {}).items()}
     known = {name for entry in entries for name in entry["sprites"]}

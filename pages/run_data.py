@@ -106,7 +106,7 @@ def read_run(folder: Path) -> RunData:
     config = folder / "config.yaml"
     if not config.is_file():
         raise SettingsError(f"{folder}: no run's folder, as it has no config.yaml")
-    rows = _read_rows(folder / "metrics.csv")
+    rows = read_rows(folder / "metrics.csv")
     summary: dict[str, Any] = _read_json(folder / "summary.json", {})
     predictions = _read_predictions(folder / "predictions.csv")
     pictures = {kind: _read_index(folder / "pictures" / kind) for kind in KINDS}
@@ -124,7 +124,8 @@ def read_run(folder: Path) -> RunData:
     return RunData(folder, folder.resolve().name, settings, rows, summary, predictions, probes, pictures, missing)
 
 
-def _read_rows(file: Path) -> list[Row]:
+def read_rows(file: Path) -> list[Row]:
+    """Read the figures of each epoch from ``metrics.csv``; none where it is missing."""
     if not file.is_file():
         return []
     with file.open(newline="") as stream:
