@@ -84,11 +84,10 @@ def write_photograph_page(options: argparse.Namespace) -> None:
     (run,) = options.runs
     file: Path = options.out or run / "photographs" / f"{options.image.stem}.html"
     with TemporaryDirectory() as place:
-        folder = Path(place) / run.resolve().name
-        folder.mkdir()
+        folder = Path(place)
         predicted = look_at_photograph(run, options.image, folder)
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_page([replace(read_run(folder), missing=[])], file)
+        write_page([replace(read_run(folder), missing=[], name=f"{run.resolve().name}, {options.image.name}")], file)
     print("\n".join(f"{share:6.1%} {name}" for name, share in predicted))
     print(f"Open {file}")
 

@@ -1,20 +1,18 @@
 """The charts of a sweep: its metric, accuracy and loss over the parameter that varies most, and the curves of all trials."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 
 from pages.charts import HEIGHT, RUN_COLOURS, WIDTH, Chart
-
-if TYPE_CHECKING:
-    from pages.sweep import Trial
+from pages.sweep_data import Trial
 
 DIMMED = 0.2
 WIDE = 20  # parameters and losses that span such a factor have a logarithmic axis
 
 
-def sweep_charts(trials: "Sequence[Trial]", metric: str, best: "Trial | None") -> dict[str, Chart]:
+def sweep_charts(trials: Sequence[Trial], metric: str, best: Trial | None) -> dict[str, Chart]:
     """Draw what the trials allow, by name: ``over-*`` over the parameter, ``curve-*`` over the epochs."""
     charts: dict[str, Chart] = {}
     key = most_varied(trials)
@@ -29,7 +27,7 @@ def sweep_charts(trials: "Sequence[Trial]", metric: str, best: "Trial | None") -
     return charts
 
 
-def most_varied(trials: "Sequence[Trial]") -> str | None:
+def most_varied(trials: Sequence[Trial]) -> str | None:
     """Return the parameter that took the most different values, numbers before words; None where none took two."""
     taken: dict[str, set[Any]] = {}
     for trial in trials:
@@ -43,7 +41,7 @@ def _numeric(values: Any) -> bool:
     return all(isinstance(value, float) for value in values)
 
 
-def _over_parameter(trials: "Sequence[Trial]", key: str, column: str, words: str) -> Chart:
+def _over_parameter(trials: Sequence[Trial], key: str, column: str, words: str) -> Chart:
     """Draw a figure of each trial; diverged ones are crosses at the edge, since their last figure says nothing."""
     values = [
         {
@@ -76,7 +74,7 @@ def _over_parameter(trials: "Sequence[Trial]", key: str, column: str, words: str
     return alt.layer(lines, points, *([crosses] if diverged else [])).properties(width=WIDTH, height=HEIGHT)
 
 
-def _curves(trials: "Sequence[Trial]", key: str | None, name: str, best: "Trial | None") -> Chart:
+def _curves(trials: Sequence[Trial], key: str | None, name: str, best: Trial | None) -> Chart:
     """Draw all trials by epoch, dimmed but for the best, the one pointed at, and that of the table's row (``trial``)."""
     values = [
         {
@@ -106,14 +104,14 @@ def _curves(trials: "Sequence[Trial]", key: str | None, name: str, best: "Trial 
     return alt.layer(lines, points.add_params(pointed)).add_params(row).properties(width=WIDTH, height=HEIGHT)
 
 
-def _x(trials: "Sequence[Trial]", key: str) -> alt.X:
+def _x(trials: Sequence[Trial], key: str) -> alt.X:
     values = [trial.values[key] for trial in trials]
     if not _numeric(values):
         return alt.X("at:N", title=key)
     return alt.X("at:Q", title=key, scale=_scale(values), axis=alt.Axis(values=sorted(set(values)), labelOverlap=True))
 
 
-def _colour(trials: "Sequence[Trial]", key: str | None) -> alt.Color:
+def _colour(trials: Sequence[Trial], key: str | None) -> alt.Color:
     values = [trial.values[key] for trial in trials] if key else []
     if key and _numeric(values):
         return alt.Color("at:O", scale=alt.Scale(scheme="viridis"), title=key, legend=alt.Legend(columns=5))
@@ -127,7 +125,7 @@ def _scale(values: Sequence[Any], zero: bool = False) -> alt.Scale:
     return alt.Scale(zero=zero)
 
 
-def _others(trial: "Trial", key: str) -> str:
+def _others(trial: Trial, key: str) -> str:
     return ", ".join(_text(value) for name, value in trial.values.items() if name != key)
 
 

@@ -8,8 +8,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 import page as program
-from pages.sweep import read_sweep_folder, write_sweep_record
+from pages.sweep import write_sweep_record
 from pages.sweep_charts import most_varied
+from pages.sweep_data import read_sweep_folder
 from tests.pages.browser import Shown
 from tests.pages.made_run import make_run
 
@@ -87,7 +88,7 @@ def test_curves_are_dimmed_but_the_best_and_the_one_pointed_at(browser: Browser,
 
 def test_diverged_trials_are_crosses_at_the_edge(browser: Browser, sweep: Path) -> None:
     shown = Shown(browser, sweep / "index.html")
-    marks = shown.page.locator(".chart[data-chart=over-test-loss] g.mark-symbol path")
+    marks = shown.page.locator(".chart[data-chart=over-test-loss] g.mark-symbol.role-mark path")
     marks.first.wait_for()
     assert marks.count() == 3, "two trials by their loss, and one cross; the failed one has nothing to show"
     shown.close()
