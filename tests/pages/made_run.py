@@ -19,7 +19,7 @@ PROBES = ("Faces-image_0001", "a-b")
 
 def map_level(layer: int, epoch: int, unit: int) -> int:
     """The grey level of a map (from 1) in a made run; the last maps are the strongest."""
-    return 128 + 3 * unit + 20 * layer + epoch
+    return 128 + 3 * unit + 12 * layer + epoch
 
 
 def make_run(

@@ -215,7 +215,9 @@ def test_the_difference_of_two_confusion_matrices(tmp_path: Path) -> None:
     """The first network has one lotus wrong, the second one face, of six images each."""
     runs = [read_run(make_run(tmp_path / f"{number}", wrong=(number,))) for number in (1, 4)]
     chart = page_charts(runs, ["a", "b"])["confusion-difference"].to_dict()
-    found = {(each["true"], each["predicted"]): (each["images"], each["share"]) for each in chart["data"]["values"]}
+    found = {
+        (each["true"], each["predicted"]): (each["images"], each["share"]) for each in chart["datasets"][chart["data"]["name"]]
+    }
     assert found == {
         ("lotus", "lotus"): (1, 0.1667), ("lotus", "Faces"): (-1, -0.1667),
         ("Faces", "Faces"): (-1, -0.1667), ("Faces", "lotus"): (1, 0.1667),
