@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -129,7 +130,12 @@ def read_rows(file: Path) -> list[Row]:
     if not file.is_file():
         return []
     with file.open(newline="") as stream:
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
+        return [finite_numbers(row) for row in csv.DictReader(stream)]
+
+
+def finite_numbers(row: dict[str, str]) -> Row:
+    """Return a row's numbers; those that are not finite are left out, as neither JSON nor an axis knows them."""
+    return {name: value for name, cell in row.items() if cell and math.isfinite(value := float(cell))}
 
 
 def _read_predictions(file: Path) -> list[Prediction]:

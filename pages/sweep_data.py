@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pages.run_data import Row, read_rows
+from pages.run_data import Row, finite_numbers, read_rows
 
 RECORD = "sweep.json"
 TABLE = "trials.csv"
@@ -86,7 +86,7 @@ def _trial(row: dict[str, str], folder: Path) -> Trial:
     varied, further = names[1 : names.index("ended")], names[names.index("ended") + 2 :]
     number = int(row["trial"])
     run = f"trial-{number:03d}"
-    figures = {name: float(row[name]) for name in further if row[name]}
+    figures = finite_numbers({name: row[name] for name in further})
     page = f"{run}/index.html" if (folder / run / "index.html").is_file() else ""
     rows = read_rows(folder / run / "metrics.csv")
     return Trial(number, {name: _value(row[name]) for name in varied}, row["ended"], row["remark"], figures, rows, page)

@@ -20,7 +20,7 @@ HEAD = ["trial", "optim.lr", "model.activation", "ended", "remark", "best", "epo
 TRIALS = [
     [0, 0.001, "relu", "finished", "", 0.4, 4, 0.4, 2.0],
     [1, 0.01, BAD, "finished", "", 0.6, 4, 0.55, 1.5],
-    [2, 1.0, "relu", "diverged", "loss 8e3", 0.9, 1, 0.1, 50.0],
+    [2, 1.0, "relu", "diverged", "loss 8e3", 0.9, 1, 0.1, "inf"],
     [3, 10.0, "relu", "failed", BAD, "", "", "", ""],
 ]
 
@@ -31,7 +31,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for number, epochs in ((0, 4), (1, 4), (2, 2)):
         run = make_run(folder / f"trial-{number:03d}", epochs=epochs, looked_at=(2,), diverged=number == 2)
-        if number < 2:
+        if number == 2:
+            with (run / "metrics.csv").open("a") as stream:
+                stream.write("3,inf,nan,0.1,0.1,\n")
+        else:
             assert program.main([str(run)]) == 0
     with (folder / "trials.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([HEAD, *TRIALS])
@@ -63,7 +66,7 @@ def test_any_column_sorts_the_table_and_what_is_missing_stays_below(browser: Bro
     for _ in range(2):
         head.click()
         orders.append([row.get_attribute("data-trial") for row in rows.all()])
-    assert orders == [["1", "0", "2", "3"], ["2", "0", "1", "3"]]
+    assert orders == [["1", "0", "2", "3"], ["0", "1", "2", "3"]]
     shown.close()
 
 
