@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from configs import SettingsError
+from pages.sweep import write_sweep_page, write_sweep_record
 from trials.plots import write_plots
 from trials.report import describe_ending, read_results, seed_means_table, trials_table, write_csv
 from trials.runner import Runner
@@ -83,11 +84,14 @@ def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     write_csv(results, folder / "trials.csv")
     for file in [folder / "trials.csv", *write_plots(study, results, folder)]:
         console.print(f"Written: {file}", soft_wrap=True)
+    write_sweep_record(folder, sweep.metric.name, sweep.metric.maximize)
+    page = write_sweep_page(folder)
     if any(folder.glob(OFFLINE_RUNS)):
         console.print(f"W&B kept runs offline. Upload them: wandb sync {folder / OFFLINE_RUNS}", soft_wrap=True)
     failed = sum(result.state == "failed" for result in results)
     if failed:
         console.print(f"{failed} failed; run them once more with: python sweep.py {options.file} --retry-failed")
+    console.print(f"Open {page}", soft_wrap=True)
     return 1 if failed else 0
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import vl_convert
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from configs.files import atomic_write_text
 from pages import charts
-from pages.pictures import Sprites, collect_pictures
+from pages.claims import Claim
+from pages.figures import FIGURES
+from pages.pictures import Sprites, collect_pictures, denet_words
+from pages.render import render
 from pages.run_data import Prediction, RunData
 from pages.statistics import (
     PairedComparison,
@@ -25,16 +25,10 @@ from pages.statistics import (
     wilson,
 )
 
-HERE = Path(__file__).parent
 GALLERY = 120  # images in each list of mistakes; they take 2 kB each
 PAIRS = 20
 OF_THE_MACHINE = ("data.root", "data.archives", "data.cache_dir", "runs", "resume")  # nobody else's business
 COLUMNS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "test/mean_per_class")
-DENET = {
-    "denet-true-class": "DeNet, true class",
-    "denet-true-class-no-biases": "DeNet, true class, biases left alone",
-    "denet-predicted-class": "DeNet, predicted class",
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,9 @@ class Against:
     problem: str
 
 
-def write_page(runs: Sequence[RunData], file: Path, inline: bool = True, live: bool = False) -> list[Against]:
+def write_page(
+    runs: Sequence[RunData], file: Path, inline: bool = True, live: bool = False, claims: Sequence[Claim] = ()
+) -> list[Against]:
     """Write the page of one run, or of several beside each other.
 
     Args:
@@ -55,6 +51,7 @@ def write_page(runs: Sequence[RunData], file: Path, inline: bool = True, live: b
         file: the page.
         inline: the pictures are part of the file, else it names those beside it.
         live: the run still trains, so that the page reloads itself.
+        claims: of the report, with their verdicts.
 
     Returns:
         What each further run is against the first.
@@ -70,12 +67,13 @@ def write_page(runs: Sequence[RunData], file: Path, inline: bool = True, live: b
         "runs": [_describe(run, label, found["units"]) for run, label, found in zip(runs, labels, pictures, strict=True)],
         "comparisons": comparisons,
         "live": live,
-        "charts": {name: chart.to_dict() for name, chart in specs.items()},
+        "claims": claims,
+        "matrices": {name: chart.to_dict()["title"] for name, chart in specs.items() if name.startswith("confusion-")},
         "metrics": [name for name in specs if name.startswith("metric-")],
         "columns": [name for name in COLUMNS if any(name in row for run in runs for row in run.rows)],
         "layers": list(dict.fromkeys(layer for found in pictures for layer in found["units"])),
         "probes": _probes(runs),
-        "denet": DENET,
+        "denet": denet_words(runs),
         "epochs": max([run.max_epochs for run in runs]),
         "per_class": charts.per_class_rows(*first_and_second) if first_and_second else [],
         "mistakes": _mistakes(runs, labels, sprites, bool(first_and_second)),
@@ -97,7 +95,7 @@ def write_page(runs: Sequence[RunData], file: Path, inline: bool = True, live: b
             for run, label, found in zip(runs, labels, pictures, strict=True)
         ],
     }
-    atomic_write_text(file, _render(context, sprites.contents))
+    atomic_write_text(file, render("template.html", context, specs, sprites.contents))
     return comparisons
 
 
@@ -109,6 +107,10 @@ def page_charts(runs: Sequence[RunData], labels: Sequence[str]) -> dict[str, cha
         found["per-class"] = charts.per_class_chart(charts.per_class_rows(runs[0].predictions, runs[1].predictions))
     if known:
         found["calibration"] = charts.calibration_chart({label: reliability(*_confidence(run)) for run, label in known})
+    if "per-class" in found:
+        found["confusion-difference"] = charts.confusion_difference_chart(
+            runs[0].predictions, runs[1].predictions, (labels[0], labels[1])
+        )
     for number, (run, label) in enumerate(known):
         found[f"confusion-{number}"] = charts.confusion_chart(run.predictions, label)
     return found
@@ -118,23 +120,6 @@ def label_runs(runs: Sequence[RunData]) -> list[str]:
     """Return a name for each run: its folder's, numbered where that is not enough."""
     times = Counter(run.name for run in runs)
     return [run.name if times[run.name] == 1 else f"{run.name} ({number})" for number, run in enumerate(runs, start=1)]
-
-
-def _render(context: dict[str, Any], contents: list[str]) -> str:
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("template.html").render(
-        **context,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
-        vega=Markup(_vega().replace("</script", r"<\/script")),
-        pictures=contents,
-    )
-
-
-def _vega() -> str:
-    """Return the script that draws charts in a browser, as ``window.vegaEmbed``."""
-    script: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub forgets that the argument has a default
-    return script
 
 
 def _compare(first: RunData, first_label: str, second: RunData, second_label: str) -> Against:
@@ -157,6 +142,8 @@ def _describe(run: RunData, label: str, units: dict[str, list[int]]) -> dict[str
         "label": label,
         "title": run.title,
         "missing": run.missing,
+        "figures": FIGURES.get(run.settings["model"]["name"]),
+        "diverged": run.diverged,
         "accuracy": wilson(right, len(run.predictions)) if run.predictions else None,
         "images": len(run.predictions),
         "final": run.summary.get("final/test/accuracy"),

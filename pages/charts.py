@@ -18,7 +18,7 @@ from pages.statistics import Bin, holm, mcnemar_mid_p, wilson
 RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
 PARTS = {"train": [2, 2], "val": [6, 3], "test": [1, 0]}
-WIDTH, HEIGHT = 420, 240
+WIDTH, HEIGHT = 300, 220  # three beside each other on a page of 1,200 pixels
 PRIMARY = {"loss": "cross-entropy (nats)", "accuracy": "top-1 accuracy", "mean_per_class": "mean accuracy of the classes"}
 METRICS = {
     "learned": "distance of the filters from their start", "effective_rank": "effective rank of the filters",
@@ -66,7 +66,7 @@ def _lines(
         alt.Chart(alt.InlineData(values=points))
         .mark_line(strokeWidth=2)
         .encode(
-            x=alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(tickMinStep=1, format="d")),
+            x=_epoch_axis(last),
             y=alt.Y("value:Q", title=words, axis=axis, scale=alt.Scale(zero=percent)),
             color=_run_colour(labels),
             strokeDash=dash,
@@ -81,7 +81,7 @@ def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str
         alt.Chart(alt.InlineData(values=points))
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=15))
         .encode(
-            x=alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(tickMinStep=1, format="d")),
+            x=_epoch_axis(last),
             y=alt.Y("value:Q", title=words, scale=alt.Scale(zero=False)),
             color=alt.Color("layer:N", scale=alt.Scale(scheme="viridis"), title="layer"),
             strokeDash=alt.StrokeDash("run:N", scale=alt.Scale(domain=list(labels), range=list(DASHES)), title="run"),
@@ -89,6 +89,13 @@ def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str
         )
     )
     return chart
+
+
+def _epoch_axis(last: int) -> alt.X:
+    """Return the axis of epochs, with whole numbers."""
+    step = -(-last // 12)
+    ticks = [each for each in range(1, last + 1) if each % step == 0]
+    return alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(values=ticks, format="d"))
 
 
 def _run_colour(labels: Sequence[str]) -> alt.Color:
@@ -202,6 +209,44 @@ def confusion_chart(predictions: Sequence[Prediction], label: str) -> Chart:
         )
         .properties(width=step, height=step)
     )
+    return chart
+
+
+def confusion_difference_chart(first: Sequence[Prediction], second: Sequence[Prediction], labels: tuple[str, str]) -> Chart:
+    """Draw the second confusion matrix minus the first, of the same images; cells where both are equal are left out."""
+    gained: dict[tuple[str, str], int] = {}
+    totals: dict[str, int] = {}
+    for a, b in zip(first, second, strict=True):
+        totals[a.true] = totals.get(a.true, 0) + 1
+        gained[b.true, b.predicted] = gained.get((b.true, b.predicted), 0) + 1
+        gained[a.true, a.predicted] = gained.get((a.true, a.predicted), 0) - 1
+    classes = sorted({name for pair in gained for name in pair})
+    values = [
+        {"true": true, "predicted": predicted, "images": count, "share": round(count / totals[true], 4)}
+        for (true, predicted), count in gained.items()
+        if count
+    ]
+    limit = max((abs(float(each["share"])) for each in values), default=1.0)  # type: ignore[arg-type]
+    step = alt.Step(20 if len(classes) < 30 else 9)
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=values), title=f"{labels[1]} minus {labels[0]}: share of each class's test images")
+        .mark_rect()
+        .encode(
+            x=alt.X("predicted:N", scale=alt.Scale(domain=classes)),
+            y=alt.Y("true:N", scale=alt.Scale(domain=classes)),
+            color=alt.Color(
+                "share:Q", scale=alt.Scale(scheme="blueorange", domain=[-limit, limit]), legend=alt.Legend(format="+%")
+            ),
+            tooltip=["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format="+.0%")],
+        )
+        .properties(width=step, height=step)
+    )
+    return chart
+
+
+def beside(charts: Sequence[Chart]) -> Chart:
+    """Put charts beside each other, as one picture."""
+    chart: alt.HConcatChart = alt.hconcat(*charts)
     return chart
 
 

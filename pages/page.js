@@ -121,6 +121,22 @@
     }
   }
 
+  function thumbnail(probe) {
+    return page.runs.map((run) => run.pictures.probes[probe.place]).find(Boolean);
+  }
+
+  function showProbe() {
+    const probe = page.probes[state.p];
+    if (!probe) return;
+    setImage($("image"), thumbnail(probe));
+    const guesses = (probe.predicted ?? []).map(([name, share]) => `${name} ${(100 * share).toFixed(1)} %`);
+    $("image-words").textContent = [
+      probe.name + (probe.part ? ` (${probe.part})` : ""),
+      probe.class && `class ${probe.class}`,
+      ...(guesses.length ? ["most probable:", ...guesses] : []),
+    ].filter(Boolean).join("\n");
+  }
+
   // --- the epoch ---
 
   function figures() {
@@ -139,7 +155,8 @@
     const probe = document.querySelector(`input[name=probe][value="${state.p}"]`);
     if (probe) probe.checked = true;
     $("layer").value = state.l;
-    for (const cell of document.querySelectorAll(".cell")) showCell(cell);
+    showProbe();
+    for (const cell of document.querySelectorAll(".cell[data-run]")) showCell(cell);
     for (const view of views.values()) mark(view);
     showDialog();
     writeLink();
@@ -216,12 +233,16 @@
     mark(view);
   }
 
-  function mark(view) {
+  function setSignal(view, name, value) {
     try {
-      view.signal("epoch", state.e).runAsync();
+      view.signal(name, value).runAsync();
     } catch {
-      // a chart that is not over the epochs
+      // a chart without it: one that is not over the epochs, or not of a sweep
     }
+  }
+
+  function mark(view) {
+    setSignal(view, "epoch", state.e);
   }
 
   const watcher = new IntersectionObserver((entries) => {
@@ -229,6 +250,37 @@
       if (isIntersecting && !views.has(target)) draw(target);
     }
   }, { rootMargin: "200px" });
+
+  // --- tables: a click on a column's name sorts by it ---
+
+  function makeSortable(table) {
+    const heads = [...table.querySelectorAll("th")];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = head.textContent;
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        for (const each of heads) each.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const text = (row) => row.cells[column].textContent.trim();
+        const compare = (a, b) => {
+          if (!text(a) || !text(b)) return text(b) ? 1 : text(a) ? -1 : 0; // what is missing stays below
+          const [x, y] = [text(a), text(b)].map(Number.parseFloat);
+          const order = Number.isNaN(x) || Number.isNaN(y) ? text(a).localeCompare(text(b)) : x - y;
+          return down ? -order : order;
+        };
+        table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
+      });
+    });
+  }
+
+  // The row of a sweep's table that is pointed at, or has the focus, lights up its curves.
+  function lightUp(event) {
+    const trial = Number(event.target.closest("tr")?.dataset.trial ?? -1);
+    for (const view of views.values()) setSignal(view, "trial", trial);
+  }
 
   // --- what people do ---
 
@@ -261,21 +313,28 @@
       else goTo(state.e + step);
     });
     window.addEventListener("hashchange", () => { readLink(); show(); });
+    if ($("reload")) setInterval(() => { if ($("reload").checked && !$("map").open && !playing) location.reload(); }, 60000);
+  }
+
+  function listenToTheme() {
     dark.addEventListener("change", () => { for (const figure of views.keys()) draw(figure); });
     window.addEventListener("beforeprint", () => {
       for (const details of document.querySelectorAll("details")) details.open = true;
       for (const figure of document.querySelectorAll(".chart")) if (!views.has(figure)) draw(figure);
     });
-    if ($("reload")) setInterval(() => { if ($("reload").checked && !$("map").open && !playing) location.reload(); }, 60000);
   }
 
   document.addEventListener("DOMContentLoaded", () => { // the pictures come after this script
     page.probes.forEach((probe, number) => {
       const image = document.querySelector(`[data-thumb="${number}"]`);
-      setImage(image, page.runs.map((run) => run.pictures.probes[probe.place]).find(Boolean));
+      setImage(image, thumbnail(probe));
     });
     for (const image of document.querySelectorAll("img[data-source]")) setImage(image, image.dataset.source);
     for (const figure of document.querySelectorAll(".chart")) watcher.observe(figure);
+    for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
+    for (const kind of ["pointerover", "focusin"]) $("trials")?.addEventListener(kind, lightUp);
+    listenToTheme();
+    if (!page.runs.length) return; // a sweep's page has no epochs to step through
     listen();
     readLink();
     show();

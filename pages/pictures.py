@@ -27,7 +27,11 @@ MAPS = 12
 COLUMNS = 6
 SMALL = 32  # maps up to this side are enlarged by the page, so they are stored without loss
 ZERO = 128  # the grey level of 0
-DENET = ("denet-true-class", "denet-true-class-no-biases", "denet-predicted-class")
+DENET = {
+    "denet-true-class": "DeNet, true class",
+    "denet-true-class-no-biases": "DeNet, true class, biases left alone",
+    "denet-predicted-class": "DeNet, predicted class",
+}
 
 Entry = dict[str, Any]
 Grey = NDArray[np.uint8]
@@ -99,6 +103,14 @@ def collect_pictures(run: RunData, sprites: Sprites) -> dict[str, Any]:
     }
 
 
+def denet_words(runs: Sequence[RunData]) -> dict[str, str]:
+    """Return the sprites of DeNet that a run has, with words on each: its index's own (``words``) or those of ``DENET``."""
+    entries = [entry for run in runs for places in run.pictures["denet"].values() for entry in places.values()]
+    own = {name: words for entry in entries for name, words in entry.get("words", {}).items()}
+    known = {name for entry in entries for name in entry["sprites"]}
+    return {name: words for name, words in (DENET | own).items() if name in known}
+
+
 def _collect(run: RunData, kind: str, describe: Callable[[Entry], Entry]) -> dict[str, dict[int, Entry]]:
     found: dict[str, dict[int, Entry]] = {}
     for epoch in shown_epochs(list(run.pictures[kind]), EPOCHS[kind]):
@@ -117,7 +129,7 @@ def choose_units(run: RunData) -> dict[str, list[int]]:
         return {}
     strengths: dict[str, list[NDArray[np.float64]]] = {}
     for place, entry in index[max(index)].items():
-        tiles = _tiles(run.folder / "pictures/deconvolution" / entry["sprites"]["maps"], entry)
+        tiles = cut_tiles(run.folder / "pictures/deconvolution" / entry["sprites"]["maps"], entry)
         if tiles is not None:
             mean = np.abs(tiles.astype(float) - ZERO).mean((1, 2)) * (entry["ranges"]["maps"] or 0)
             strengths.setdefault(place.split("/")[1], []).append(mean)
@@ -132,7 +144,7 @@ def choose_units(run: RunData) -> dict[str, list[int]]:
     return chosen
 
 
-def _tiles(file: Path, entry: Entry) -> Grey | None:
+def cut_tiles(file: Path, entry: Entry) -> Grey | None:
     """Cut a sprite of maps into them, (K, h, w); None where it can't be read."""
     if not file.is_file():
         return None
@@ -155,7 +167,7 @@ def _deconvolution(run: RunData, entry: Entry, units: dict[str, list[int]], spri
         facts["sprites"]["maps"] = sprites.add_file(file)
         facts |= {"columns": columns, "rows": rows, "places": [unit - 1 for unit in chosen], "side": side}
         return facts
-    tiles = _tiles(file, entry)
+    tiles = cut_tiles(file, entry)
     facts |= {"columns": COLUMNS, "rows": -(-len(chosen) // COLUMNS), "places": list(range(len(chosen))), "side": side}
     facts["sprites"]["maps"] = "" if tiles is None else sprites.add_bytes(_encode(tiles[[unit - 1 for unit in chosen]], side))
     return facts
@@ -175,7 +187,7 @@ def _encode(tiles: Grey, side: int) -> bytes:
 def _denet(run: RunData, entry: Entry, sprites: Sprites) -> Entry:
     facts = _facts(entry)
     folder = run.folder / "pictures/denet"
-    names = [name for name in DENET if name in entry["sprites"]]  # older runs have fewer
+    names = [name for name in entry.get("words", DENET) if name in entry["sprites"]]  # older runs have fewer
     facts["sprites"] = {name: sprites.add_projection(folder / entry["sprites"][name]) for name in names}
     return facts
 

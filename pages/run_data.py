@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +87,11 @@ class RunData:
         return int(self.settings["trainer"]["max_epochs"])
 
     @property
+    def diverged(self) -> bool:
+        """Whether the training went astray."""
+        return bool(self.summary.get("diverged"))
+
+    @property
     def best_epoch(self) -> int | None:
         """The epoch that is best on the validation images; None without validation."""
         measured = [row for row in self.rows if "val/accuracy" in row]
@@ -101,7 +107,7 @@ def read_run(folder: Path) -> RunData:
     config = folder / "config.yaml"
     if not config.is_file():
         raise SettingsError(f"{folder}: no run's folder, as it has no config.yaml")
-    rows = _read_rows(folder / "metrics.csv")
+    rows = read_rows(folder / "metrics.csv")
     summary: dict[str, Any] = _read_json(folder / "summary.json", {})
     predictions = _read_predictions(folder / "predictions.csv")
     pictures = {kind: _read_index(folder / "pictures" / kind) for kind in KINDS}
@@ -119,11 +125,17 @@ def read_run(folder: Path) -> RunData:
     return RunData(folder, folder.resolve().name, settings, rows, summary, predictions, probes, pictures, missing)
 
 
-def _read_rows(file: Path) -> list[Row]:
+def read_rows(file: Path) -> list[Row]:
+    """Read the figures of each epoch from ``metrics.csv``; none where it is missing."""
     if not file.is_file():
         return []
     with file.open(newline="") as stream:
-        return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
+        return [finite_numbers(row) for row in csv.DictReader(stream)]
+
+
+def finite_numbers(row: dict[str, str]) -> Row:
+    """Return a row's numbers; those that are not finite are left out, as neither JSON nor an axis knows them."""
+    return {name: value for name, cell in row.items() if cell and math.isfinite(value := float(cell))}
 
 
 def _read_predictions(file: Path) -> list[Prediction]:

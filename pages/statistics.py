@@ -85,12 +85,37 @@ def mcnemar_mid_p(b: int, c: int) -> float:
     return float(min(1.0, 2 * stats.binom.cdf(fewer, b + c, 0.5) - stats.binom.pmf(fewer, b + c, 0.5)))
 
 
+def undecided_from(gain: int) -> int:
+    """Return from how many discordant images on a difference of ``gain`` images is not decided.
+
+    >>> undecided_from(11)
+    33
+    """
+    discordant = abs(gain)
+    while discordant == 0 or mcnemar_mid_p((discordant - abs(gain)) // 2, (discordant + abs(gain)) // 2) < LEVEL:
+        discordant += 2
+    return discordant
+
+
+def compare_counts(only_first: int, only_second: int, images: int) -> PairedComparison:
+    """Compare two networks of which only the discordant images are known; the interval is the normal one of paired shares."""
+    value = (only_second - only_first) / images
+    half = float(stats.norm.ppf(1 - LEVEL / 2)) * math.sqrt(((only_first + only_second) / images - value**2) / images)
+    difference = Interval(value, value - half, value + half)
+    p_value = mcnemar_mid_p(only_first, only_second)
+    return PairedComparison(only_first, only_second, images, p_value, difference, _detectable(only_first + only_second, images))
+
+
+def _detectable(discordant: int, images: int) -> float:
+    return float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)) * math.sqrt(discordant) / images
+
+
 def compare_paired(first: Bools, second: Bools, groups: NDArray[np.str_]) -> PairedComparison:
     """Compare which images (N,) two networks have right; images of one group are drawn together."""
     b, c = int((first & ~second).sum()), int((~first & second).sum())
     images = len(first)
-    detectable = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)) * math.sqrt(b + c) / images
-    return PairedComparison(b, c, images, mcnemar_mid_p(b, c), _bootstrap(first, second, groups), detectable)
+    interval = _bootstrap(first, second, groups)
+    return PairedComparison(b, c, images, mcnemar_mid_p(b, c), interval, _detectable(b + c, images))
 
 
 def _bootstrap(first: Bools, second: Bools, groups: NDArray[np.str_]) -> Interval:

@@ -33,8 +33,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "trials": ("configs", "experiment.run_folder", "viz_callbacks.drawing.palette"),
     # What people start.
     "train": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks"),
-    "sweep": ("configs", "trials"),
-    "page": ("configs", "pages"),
+    "sweep": ("configs", "trials", "pages"),
+    "page": ("configs", "pages", "experiment"),
     "look": ("configs", "experiment"),
     "tools": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks"),
     "benchmarks": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks"),

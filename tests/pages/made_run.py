@@ -19,7 +19,7 @@ PROBES = ("Faces-image_0001", "a-b")
 
 def map_level(layer: int, epoch: int, unit: int) -> int:
     """The grey level of a map (from 1) in a made run; the last maps are the strongest."""
-    return 128 + 3 * unit + 20 * layer + epoch
+    return 128 + 3 * unit + 12 * layer + epoch
 
 
 def make_run(
@@ -29,11 +29,15 @@ def make_run(
     classes: Sequence[str] = ("Faces", "lotus"),
     wrong: Sequence[int] = (1,),
     images: int = 12,
+    layers: Sequence[str] = LAYERS,
+    probes: Sequence[str] = PROBES,
+    model: str = "alexnet",
+    diverged: bool = False,
 ) -> Path:
     """Make a run whose test image ``wrong[k]`` is predicted as another class. Returns its folder."""
     folder.mkdir(parents=True)
     settings = {
-        "model": {"name": "alexnet"}, "data": {"name": "caltech101", "train_sizes": [112, 192], "cutmix": 0.5},
+        "model": {"name": model}, "data": {"name": "caltech101", "train_sizes": [112, 192], "cutmix": 0.5},
         "trainer": {"max_epochs": epochs}, "seed": 1,
     }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -43,21 +47,25 @@ def make_run(
         writer.writerows(
             [[e, 3 / e, 4 / e, e / 10, 0.5 - abs(e - 3) / 10, 0.1 * e if e in looked_at else ""] for e in range(1, epochs + 1)]
         )
-    (folder / "summary.json").write_text(json.dumps({"diverged": False, "final/test/accuracy": 1 - len(wrong) / images}))
+    (folder / "summary.json").write_text(json.dumps({"diverged": diverged, "final/test/accuracy": 1 - len(wrong) / images}))
     _write_predictions(folder, classes, wrong, images)
     pictures = folder / "pictures"
     (pictures / "probes").mkdir(parents=True)
-    probes = [{"place": place, "name": place, "class": classes[0], "part": "test"} for place in PROBES]
-    (pictures / "probes/index.json").write_text(json.dumps(probes))
-    for place in PROBES:
+    entries = [{"place": place, "name": place, "class": classes[0], "part": "test"} for place in probes]
+    (pictures / "probes/index.json").write_text(json.dumps(entries))
+    for place in probes:
         _save(pictures / f"probes/{place}.webp", np.full((192, 192, 3), 90, np.uint8))
     _write_index(
         pictures / "deconvolution",
         looked_at,
-        lambda e: [_deconvolution(pictures, e, *place) for place in product(PROBES, LAYERS)],
+        lambda e: [
+            _deconvolution(pictures, e, probe, number, name) for probe, (number, name) in product(probes, enumerate(layers))
+        ],
     )
     _write_index(
-        pictures / "denet", looked_at, lambda e: [_plain(pictures / "denet", e, p, ("denet-true-class",)) for p in PROBES]
+        pictures / "denet",
+        looked_at,
+        lambda e: [_plain(pictures / "denet", e, p, ("denet-true-class", "deconvolution-of-conv2")) for p in probes],
     )
     filters = {"filters": {"of": 4, "columns": 12, "height": 3, "width": 3}, "dead": []}
     names = ("one-scale", "own-scales")
@@ -66,7 +74,7 @@ def make_run(
     names = ("map-3-projections", "map-3-patches")
     _write_index(
         pictures / "top_activations", looked_at,
-        lambda e: [_plain(pictures / "top_activations", e, layer, names) | {"maps": top} for layer in LAYERS],
+        lambda e: [_plain(pictures / "top_activations", e, layer, names) | {"maps": top} for layer in layers],
     )  # fmt: skip
     return folder
 
@@ -91,9 +99,9 @@ def _write_index(folder: Path, epochs: Sequence[int], entries: Any) -> None:
     (folder / "index.json").write_text(json.dumps(index))
 
 
-def _deconvolution(pictures: Path, epoch: int, probe: str, layer: str) -> dict[str, Any]:
+def _deconvolution(pictures: Path, epoch: int, probe: str, number: int, layer: str) -> dict[str, Any]:
     entry = _plain(pictures / "deconvolution", epoch, f"{probe}/{layer}", ("maps", "projection"))
-    levels = [map_level(LAYERS.index(layer), epoch, unit) for unit in range(1, MAPS + 1)]
+    levels = [map_level(number, epoch, unit) for unit in range(1, MAPS + 1)]
     cells = np.array(levels, np.uint8).reshape(MAPS // COLUMNS, COLUMNS)
     _save(pictures / "deconvolution" / entry["sprites"]["maps"], cells.repeat(SIDE, 0).repeat(SIDE, 1))
     facts = {"first": 1, "shown": MAPS, "of": MAPS, "columns": COLUMNS, "side": SIDE}

@@ -1,36 +1,22 @@
 """The page in a real browser, opened from disk without a network."""
 
 import base64
-import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
 import page as program
-from pages.build import write_page
+from pages.build import page_charts, write_page
 from pages.run_data import read_run
-from tests.pages.made_run import make_run
+from tests.pages.browser import Shown
+from tests.pages.made_run import PROBES, make_run
 
 pytestmark = [pytest.mark.slow]
 BAD = "<img src=x onerror=\"document.title='bad'\"> a\"b </script><script>document.title='bad'</script>"
-PATIENCE = 120_000  # milliseconds; a busy machine is slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("CI needs Chromium") if os.environ.get("CI") else pytest.skip("there is no Chromium")
-    options = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=options, timeout=PATIENCE)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +30,6 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_page([read_run(one), read_run(two)], file)
     shutil.rmtree(folder)
     return file
-
-
-class Shown:
-    """A page in the browser, and all that went wrong there."""
-
-    def __init__(self, browser: Browser, file: Path, link: str = "", width: int = 1200, dark: bool = False) -> None:
-        context = browser.new_context(
-            offline=True, viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
-        )
-        context.set_default_timeout(PATIENCE)
-        self.page: Page = context.new_page()
-        self.faults: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.faults.append(message.text))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(f"file://{file}{link}", timeout=PATIENCE)
-
-    def close(self) -> None:
-        self.page.context.close()
 
 
 def test_the_slider_moves_every_picture_and_the_link(browser: Browser, comparison: Path) -> None:
@@ -179,3 +145,80 @@ def test_charts_as_files(tmp_path: Path) -> None:
     assert program.main([str(run), "--charts", str(tmp_path / "charts")]) == 0
     names = {file.name for file in (tmp_path / "charts").iterdir()}
     assert {"loss.svg", "loss.png", "accuracy.svg", "calibration.png", "metric-detail.svg"} <= names
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_all_layers_and_denet_of_one_run_are_seen_at_one_glance(browser: Browser, tmp_path: Path, width: int) -> None:
+    run = make_run(tmp_path / "run", layers=("conv1", "conv2", "conv3", "conv4", "conv5"))
+    assert program.main([str(run)]) == 0
+    shown = Shown(browser, run / "index.html", width=width)
+    page = shown.page
+    page.locator(".glance").scroll_into_view_if_needed()
+    boxes = [box for box in (each.bounding_box() for each in page.locator(".glance .layer").all()) if box]
+    assert page.locator(".glance h3").all_text_contents() == ["The image", "conv1", "conv2", "conv3", "conv4", "conv5", "DeNet"]
+    assert all(box["x"] + box["width"] <= width for box in boxes)
+    if width == 1200:
+        assert max(box["y"] + box["height"] for box in boxes) - boxes[0]["y"] <= 840, "the window less the slider"
+    shown_image, kept = (
+        page.locator("#image").get_attribute("src") or "",
+        (run / f"pictures/probes/{PROBES[0]}.webp").read_bytes(),
+    )
+    assert base64.b64decode(shown_image.partition(",")[2]) == kept
+    assert shown.faults == []
+    shown.close()
+
+
+def test_tables_are_sorted_by_their_heads(browser: Browser, comparison: Path) -> None:
+    shown = Shown(browser, comparison)
+    page = shown.page
+    page.locator("#curves summary").click()
+    table, head = page.locator("#curves table"), page.locator("#curves th", has_text="epoch")
+    for order, direction in ((["1", "1", "2", "2"], "ascending"), (["4", "4", "3", "3"], "descending")):
+        head.locator("button").click()
+        assert table.locator("tbody td:nth-child(2)").all_text_contents()[:4] == order
+        assert head.get_attribute("aria-sort") == direction
+    shown.close()
+
+
+def test_other_classes_and_other_probes_are_said(browser: Browser, tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one")
+    two = make_run(tmp_path / "two", classes=("ant", "bass", "crab"), probes=("c-d",))
+    assert program.main([str(one), str(two), "--out", str(tmp_path / "both.html")]) == 0
+    shown = Shown(browser, tmp_path / "both.html")
+    page = shown.page
+    assert "they were tested on other images" in (page.locator(".verdict").text_content() or "")
+    assert page.locator("input[name=probe]").count() == 3
+    absent = page.locator(".cell[data-run='1'][data-layer='conv1'] .absent")
+    assert absent.text_content() == "This run has no such picture."
+    page.locator("input[name=probe]").nth(2).check()
+    assert absent.is_hidden()
+    assert page.locator(".cell[data-run='0'][data-layer='conv1'] .absent").text_content() == "This run has no such picture."
+    assert shown.faults == []
+    shown.close()
+
+
+def test_a_killed_run_has_a_page_that_works(browser: Browser, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    for file in ("summary.json", "predictions.csv"):
+        (run / file).unlink()
+    shutil.rmtree(run / "pictures/denet")
+    assert program.main([str(run)]) == 0
+    shown = Shown(browser, run / "index.html")
+    missing = shown.page.locator("header .missing").text_content() or ""
+    assert all(words in missing for words in ("no DeNet", "no final figures", "no predictions"))
+    assert shown.page.locator(".glance h3").all_text_contents() == ["The image", "conv1", "conv2"]
+    assert (shown.faults, Axe().run(shown.page).violations_count) == ([], 0)
+    shown.close()
+
+
+def test_the_difference_of_two_confusion_matrices(tmp_path: Path) -> None:
+    """The first network has one lotus wrong, the second one face, of six images each."""
+    runs = [read_run(make_run(tmp_path / f"{number}", wrong=(number,))) for number in (1, 4)]
+    chart = page_charts(runs, ["a", "b"])["confusion-difference"].to_dict()
+    found = {
+        (each["true"], each["predicted"]): (each["images"], each["share"]) for each in chart["datasets"][chart["data"]["name"]]
+    }
+    assert found == {
+        ("lotus", "lotus"): (1, 0.1667), ("lotus", "Faces"): (-1, -0.1667),
+        ("Faces", "Faces"): (-1, -0.1667), ("Faces", "lotus"): (1, 0.1667),
+    }  # fmt: skip

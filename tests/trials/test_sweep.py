@@ -61,6 +61,9 @@ def test_a_grid_runs_once_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFix
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0, "a second start"
     assert all(epochs == ["0"] for epochs in starts(tmp_path).values()), "repeats nothing"
     assert len(starts(tmp_path)) == 6
+    page = tmp_path / "tried/index.html"
+    assert "".join(output.split()).endswith(f"Open{page}"), "the last line names the sweep's page"
+    assert "val/accuracy" in page.read_text()
 
 
 @pytest.mark.parametrize("orphaned", [False, True], ids=["with-its-training", "training-lives-on"])
