@@ -14,6 +14,7 @@ from configs import SettingsError
 MAX_MEMBERS = 20_000
 MAX_BYTES = 1_000_000_000
 MAX_HEADER = 1 << 20  # bytes of a name or of other facts of one member
+HEADERS = 4096  # bytes that the headers of a member take, or less
 LONGEST_NAME = 100  # characters of a name in a message
 
 
@@ -32,8 +33,8 @@ class _LimitedReads:
     def read(self, size: int) -> bytes:
         if size > MAX_HEADER:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
-        if self._file.tell() > 2 * MAX_BYTES:
-            raise tarfile.ReadError(f"more than {2 * MAX_BYTES:,} bytes")
+        if self._file.tell() > MAX_BYTES + MAX_MEMBERS * HEADERS:
+            raise tarfile.ReadError(f"more than {MAX_BYTES:,} bytes with all headers")
         return self._file.read(size)
 
     def seek(self, position: int) -> int:

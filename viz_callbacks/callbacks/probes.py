@@ -44,10 +44,10 @@ class Probes:
     def folder(self, number: int) -> str:
         """Return the name of a probe's folder and of its key in W&B: Faces-image_0001. A long one is cut, and stays unique."""
         name = self.names[number].rsplit(".", 1)[0].replace("/", "-")
-        if len(name.encode(errors="surrogateescape")) <= LONGEST_FOLDER:
+        encoded = name.encode(errors="surrogateescape")
+        if len(encoded) <= LONGEST_FOLDER:
             return name
-        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
-        return f"{name.encode(errors="ignore")[: LONGEST_FOLDER - 9].decode(errors='ignore')}-{digest}"
+        return f"{encoded[: LONGEST_FOLDER - 9].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:8]}"
 
     def original(self, number: int) -> Pixels:
         """Return the image as people see it, (H, W, 3)."""
