@@ -58,7 +58,7 @@ def break_files(root: Path) -> dict[str, str]:
     (root / "dog/03.jpg").symlink_to("../dog")
     unknown = "it is no image of a known format"
     return {
-        "cat/00.jpg": unknown, "cat/01.jpg": unknown, "cat/02.jpg": unknown, "dog/00.jpg": "it is no file",
+        "cat/00.jpg": unknown, "cat/01.jpg": "Truncated File Read", "cat/02.jpg": unknown, "dog/00.jpg": "it is no file",
         "dog/01.jpg": "Too many levels of symbolic links", "dog/02.jpg": "No such file or directory",
     }  # fmt: skip
 
@@ -178,7 +178,7 @@ def test_photographs_are_turned_as_their_exif_data_says(orientation: int, photos
     assert data.original_sizes()[turned].tolist() == [upright.shape[1], upright.shape[0]]
 
 
-ODD_NAMES = ["n" * 255, "[/]", "[bold red]x[/bold red]", "<img src=x onerror=alert(1)>", 'a"b', "-rf", "$(x)", "é" * 127]
+ODD_NAMES = ["n" * 255, "[bold red]x", "[link=x]y", "[@click=x]", "<img src=x onerror=alert(1)>", 'a"b', "-rf", "$(x)", "é" * 127]
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -195,4 +195,5 @@ def test_odd_names_of_classes_and_folders_work(name: str, tmp_path: Path) -> Non
     console = Console(file=io.StringIO(), width=1000)
     console.print(layer_table(summarize_layers(small_network(), 67), f"small on {data.title}"))
     assert isinstance(console.file, io.StringIO)
-    assert f"small on {name}" in console.file.getvalue()
+    shown = "".join(console.file.getvalue().split())
+    assert f"small on {name[:30]}".replace(" ", "") in shown
