@@ -48,7 +48,9 @@ def test_the_figures_are_as_they_were(make_trainer: Callable[..., Trainer], tmp_
 
 
 @pytest.mark.slow
-def test_the_weights_are_the_same_with_any_number_of_loading_processes(make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
+def test_the_weights_are_the_same_with_any_number_of_loading_processes(
+    make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
     rows, weights = train(make_trainer, tmp_path, workers=0)
     for workers in (1, 2):
         other_rows, others = train(make_trainer, tmp_path, workers)

@@ -1,7 +1,7 @@
 """``train.py`` with a tiny network, killed by signal 9 at the n-th passage of a named point.
 
-``python -m tests.faults.killed_run POINT PASSAGE [ARGUMENT OF TRAIN.PY ...]``; the point ``none`` kills nothing. Of several processes
-that train together all are killed, as by a power cut.
+``python -m tests.faults.killed_run POINT PASSAGE [ARGUMENT OF TRAIN.PY ...]``; the point ``none`` kills nothing. Of several
+processes that train together all are killed, as by a power cut.
 """
 
 import fnmatch

@@ -1,6 +1,6 @@
-"""Signal 9 at named points of a run, several times in a run, then resumed: the same as one that was left alone, to the last bit.
+"""Signal 9 at named points of a run, several times, then resumed: the same as one that was left alone, to the last bit.
 
-30 kills; 120 by ``FAULTS_TIMES=4 python -m pytest tests/faults/test_kills.py``, others by another ``FAULTS_SEED``.
+32 kills; 122 by ``FAULTS_TIMES=4 python -m pytest tests/faults/test_kills.py``, others by another ``FAULTS_SEED``.
 """
 
 import os
@@ -46,9 +46,7 @@ def test_a_run_killed_in_a_checkpoint_and_after_one_is_the_same(undisturbed: dic
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "number"), CHAINS)
-def test_a_run_killed_three_times_is_the_same(
-    kind: str, number: int, undisturbed: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_run_killed_three_times_is_the_same(kind: str, number: int, undisturbed: dict[str, Path], tmp_path: Path) -> None:
     kills = random_kills(random.Random(f"{SEED} {kind} {number}"))
     if kind == "W&B":
         kills[number % 2] = (("W&B row", "W&B pictures")[number % 2], 1)
