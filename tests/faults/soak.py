@@ -1,6 +1,6 @@
 """One run of 300 tiny epochs with faults of all kinds, beside one without: ``python -m tests.faults.soak``, about ten minutes.
 
-Kills at named points, signals, a limit on the size of files, W&B's service killed and stopped, damaged files in the run's folder.
+Kills, signals, a limit on the size of files, W&B's service killed and stopped, damaged files in the run's folder.
 At the end both runs have left the same, and while the undisturbed one trained, memory, threads and open files stayed flat.
 Prints a table; the exit status says whether all of it holds. ``--epochs`` and ``--seed`` change it.
 """
