@@ -158,7 +158,7 @@ def growth(samples: list[Sample], name: str) -> float:
     """How much larger a figure was in the last third than in the third after the start, by their medians."""
     values = [getattr(sample, name) for sample in samples if sample.epoch > STARTING]
     third = max(1, len(values) // 3)
-    return statistics.median(values[-third:]) / statistics.median(values[:third])
+    return float(statistics.median(values[-third:]) / statistics.median(values[:third]))
 
 
 def main(arguments: list[str]) -> int:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kill_chain import OFFLINE, TINY, TWO_PROCESSES, Kill, assert_same_record, random_kills, run_chain, start
+from tests.faults.kill_chain import OFFLINE, TINY, Kill, assert_same_record, random_kills, run_chain, start
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 TIMES = int(os.environ.get("FAULTS_TIMES", "1"))
-KINDS = {"alone": ["logger=none"], "two processes": TWO_PROCESSES, "W&B": OFFLINE}
-CHAINS = [("alone", number) for number in range(6 * TIMES)] + [
-    (kind, number) for kind in ("two processes", "W&B") for number in range(2 * TIMES)
+KINDS = {"alone": ["logger=none"], "W&B": OFFLINE}
+CHAINS = [("alone", number) for number in range(8 * TIMES)] + [
+    (kind, number) for kind in ("W&B",) for number in range(2 * TIMES)
 ]
 
 

@@ -188,10 +188,16 @@ def test_what_a_killed_process_left_is_gone_after_the_next_start(
         monkeypatch.setattr(os, "replace", replace)
         if passage == 3:
             (root / files.PARTIAL).mkdir(parents=True)  # so that the first cleaning passes, and the last one kills
-            rmtree, cleanings = shutil.rmtree, []
-            monkeypatch.setattr(
-                shutil, "rmtree", lambda *a, **o: die() if cleanings else (cleanings.append(1), rmtree(*a, **o))
-            )
+            rmtree = shutil.rmtree
+            cleanings: list[Path] = []
+
+            def clean(folder: Path, ignore_errors: bool = False) -> None:
+                if cleanings:
+                    die()
+                cleanings.append(folder)
+                rmtree(folder, ignore_errors=ignore_errors)
+
+            monkeypatch.setattr(shutil, "rmtree", clean)
         files.image_folder(root, stand_in_archives)
 
     process = multiprocessing.get_context("fork").Process(target=unpack)
