@@ -134,6 +134,7 @@ class DataSettings:
     cache_dir: str | None = setting(
         None, "folder of that file [default: cache beside 101_ObjectCategories; data/cache for data=folder]"
     )
+    skip_broken: bool = setting(False, "leave out images that can't be read or are missing; split/skipped.txt names them")
     crop_area: float = setting(
         0.3, "training crops cover at least this share of the image; 1 for no crops", bounds=Bounds(0, 1, above=True)
     )

@@ -4,11 +4,13 @@ import difflib
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from configs import DataSettings, SettingsError
 from datamodules import splits
 from datamodules.baselines import no_content_features, no_content_floor
+from datamodules.cache import NAMED
 from datamodules.datasets import Batch, EpochSampler, EvaluationImages, ImageSet, TrainingImages
 from datamodules.splits import Indices, Split
 from datamodules.transforms import resize
@@ -64,6 +67,10 @@ class ImageDataModule(LightningDataModule):
         """Read and split the data, once, whatever the ``stage``. Raises SettingsError if that leaves not even one batch."""
         if self._image_set is None:
             images = self._image_set = self.read()
+            if images.skipped:
+                named = "; ".join(f"{file} ({reason})" for file, reason in islice(images.skipped.items(), NAMED))
+                others = f"; and {len(images.skipped) - NAMED} more" if len(images.skipped) > NAMED else ""
+                rank_zero_only(print)(f"data.skip_broken: {len(images.skipped)} images are left out: {named}{others}")
             self.class_names, self.files, self.targets = images.class_names, images.files, images.targets
             self.split = splits.split(images.targets, images.groups, images.class_names, self.settings, images.parts)
             found, batch_size = len(self.split.train), self.settings.batch_size

@@ -32,7 +32,7 @@ class ImageSet:
     """N images with names, classes and groups. A split must keep the images of a group together.
 
     ``parts`` are those of a split that the data set comes with, by name: train, and val or test or both. What isn't there is
-    drawn.
+    drawn. ``skipped`` are files that are left out, with the reason of each.
     """
 
     class_names: list[str]
@@ -41,6 +41,7 @@ class ImageSet:
     groups: Indices
     images: Images
     parts: Mapping[str, Indices] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 class TrainingImages(Dataset[Batch]):

@@ -1,8 +1,11 @@
 """Image files: which files are images, and how one becomes the square of pixels that every data set stores."""
 
+import os
+import stat
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -10,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from configs import SettingsError
-from datamodules.cache import Pixels
+from configs import DataSettings
+from datamodules.cache import BrokenImageError, Pixels, cached_images, decode_all, refuse_broken
+from datamodules.datasets import Images
 
 SIDE = 256  # pixels; every photograph is stored as a square of this size
 
@@ -53,15 +57,23 @@ def decode(path: Path) -> Pixels:
     A grey image becomes RGB too, what is transparent white. Of several pictures in one file the first is taken.
 
     Raises:
-        SettingsError: the file is missing or no sound image.
+        BrokenImageError: the file is missing or no sound image.
     """
+    with _opened(path) as image:
+        ImageOps.exif_transpose(image, in_place=True)  # cameras store how they were held beside the pixels
+        return np.array(_rgb(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file; all that Pillow raises on the way becomes BrokenImageError."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("it is no file")  # a pipe would be waited for without end
         with Image.open(path, formats=FORMATS) as image:
-            ImageOps.exif_transpose(image, in_place=True)  # cameras store how they were held beside the pixels
-            square = _rgb(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            yield image
     except UNREADABLE as error:
-        raise SettingsError(f"{path}: cannot be decoded ({_reason(error)})") from error
-    return np.array(square)
+        raise BrokenImageError(path, _reason(error)) from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -79,28 +91,22 @@ def read_grey(path: Path) -> NDArray[np.float32]:
     """Read an image's grey values, (H, W), upright, such as a mask's.
 
     Raises:
-        SettingsError: the file is missing or no sound image.
+        BrokenImageError: the file is missing or no sound image.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            return np.array(image.convert("F"))
-    except UNREADABLE as error:
-        raise SettingsError(f"{path}: cannot be decoded ({_reason(error)})") from error
+    with _opened(path) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.array(image.convert("F"))
 
 
 def upright_size(path: Path) -> tuple[int, int]:
     """Return width and height of an image in pixels, from its header, as people see it.
 
     Raises:
-        SettingsError: the file is missing or no image.
+        BrokenImageError: the file is missing or no image.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the orientation; these lie on their side
-            return image.size[::-1] if turned else image.size
-    except UNREADABLE as error:
-        raise SettingsError(f"{path}: cannot be decoded ({_reason(error)})") from error
+    with _opened(path) as image:
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the orientation; these lie on their side
+        return image.size[::-1] if turned else image.size
 
 
 def _reason(error: BaseException) -> str:
@@ -123,3 +129,25 @@ class DecodedImages:
 
     def __getitem__(self, index: int) -> Pixels:
         return decode(self.folder / self.files[index])
+
+
+def open_images(
+    settings: DataSettings, cache_file: Path, folder: Path, files: Sequence[str], decode: Callable[[Path], Pixels]
+) -> tuple[Images, dict[str, str]]:
+    """Open the images, cached or not, all decoded once to find broken ones.
+
+    Returns:
+        The sound images, and the files that are left out with the reason of each.
+
+    Raises:
+        SettingsError: images are broken and ``data.skip_broken`` is not set, or all are; the cache can't be written.
+    """
+    if settings.cache:
+        cached = cached_images(cache_file, folder, files, decode, settings.skip_broken)
+        return cached, cached.broken
+    broken: dict[str, str] = {}
+    for _ in decode_all(folder, files, decode, broken):
+        pass
+    if not settings.skip_broken or len(broken) == len(files):
+        refuse_broken(folder, len(files), broken)
+    return DecodedImages(folder, [file for file in files if file not in broken]), broken

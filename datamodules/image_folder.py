@@ -19,19 +19,20 @@ from pathlib import Path
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
 from PIL import Image
 
 from configs import DataSettings, SettingsError
-from datamodules.cache import cached_images, decode_all
 from datamodules.datamodule import ImageDataModule, Mask
-from datamodules.datasets import Images, ImageSet
-from datamodules.decoding import DecodedImages, decode, is_hidden, is_image, read_grey, upright_size
-from datamodules.splits import Indices, groups
+from datamodules.datasets import ImageSet
+from datamodules.decoding import decode, is_hidden, is_image, open_images, read_grey, upright_size
+from datamodules.splits import Indices, check_sizes, groups
 
 PARTS = ("train", "val", "test")
 MASKS = "masks"
 PROBES = 8  # images that are looked at, unless others are named
 CACHE = Path("data/cache")  # not among the user's images, where it would be a class
+LONGEST_TITLE = 50  # characters of the folder's name in that of its cache: a file system takes 255 bytes, with all endings
 
 
 @dataclass
@@ -60,7 +61,7 @@ class ImageFolder(ImageDataModule):
         self.title = self.root.resolve().name
 
     def prepare_data(self) -> None:
-        """Say which files are no images, and build the cache or, without one, decode all images once to find damaged ones."""
+        """Say which files are no images, and build the cache."""
         if self._image_set is not None:  # Lightning asks once more
             return
         listing = list_images(self.root)
@@ -68,29 +69,30 @@ class ImageFolder(ImageDataModule):
             rank_zero_only(print)(f"{self.root}: {_describe(listing.others)} passed over")
         if self.settings.cache:
             self.read()
-        else:
-            for _ in decode_all(self.root, listing.files, decode):
-                pass
 
     def read(self) -> ImageSet:
         """Return all images and what is known of them. Raises SettingsError if the folder isn't as described above."""
         listing = list_images(self.root)
-        images: Images
-        if self.settings.cache:
-            folder = Path(self.settings.cache_dir) if self.settings.cache_dir else CACHE
-            place = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:8]  # folders of one name may be several
-            images = cached_images(folder / f"{self.title}-{place}.npy", self.root, listing.files, decode)
-        else:
-            images = DecodedImages(self.root, listing.files)
-        parts = np.array(listing.parts)
+        targets, parts = np.array(listing.targets, dtype=np.int64), np.array(listing.parts)
+        check_sizes(targets, listing.class_names, self.settings, _indices(parts))
+        images, broken = open_images(self.settings, self.cache_file(), self.root, listing.files, decode)
+        sound = [number for number, file in enumerate(listing.files) if file not in broken]
+        files = [listing.files[number] for number in sound]
         return ImageSet(
             class_names=listing.class_names,
-            files=listing.files,
-            targets=np.array(listing.targets, dtype=np.int64),
-            groups=groups(listing.files, copies(self.root, listing.files)),
+            files=files,
+            targets=targets[sound],
+            groups=groups(files, copies(self.root, files)),
             images=images,
-            parts={part: np.flatnonzero(parts == part) for part in PARTS if part in listing.parts},
+            parts=_indices(parts[sound]),
+            skipped=broken,
         )
+
+    def cache_file(self) -> Path:
+        """Return where the decoded images are kept: folders of one name may be several."""
+        place = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:8]
+        folder = Path(self.settings.cache_dir) if self.settings.cache_dir else CACHE
+        return folder / f"{self.title[:LONGEST_TITLE]}-{place}.npy"
 
     def setup(self, stage: str | None = None) -> None:
         """Read and split the images, as the base class does, and choose test images of as many classes as can be as probes."""
@@ -186,6 +188,11 @@ def _list_images(root: Path) -> Listing:
     return listing
 
 
+def _indices(parts: NDArray[np.str_]) -> dict[str, Indices]:
+    """Return the images (N,) of each part that there is."""
+    return {part: np.flatnonzero(parts == part) for part in PARTS if part in parts}
+
+
 def _holds_folders_only(folder: Path) -> bool:
     """Tell a part of a split, or the masks, from a class of that name: the folder has folders, and no images itself."""
     if not folder.is_dir():
@@ -196,6 +203,9 @@ def _holds_folders_only(folder: Path) -> bool:
 
 def _class_folders(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
+    for name in names:
+        if (folder / name).resolve() in (folder.resolve(), *folder.resolve().parents):
+            raise SettingsError(f"{folder / name}: is a link back to a folder that it lies in; move it elsewhere")
     return [name for name in names if not (name == MASKS and _holds_folders_only(folder / name))]
 
 

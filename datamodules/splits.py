@@ -81,9 +81,9 @@ def split(
         SettingsError: a class would have nothing to train or to test on.
     """
     given = given or {}
+    check_sizes(targets, class_names, settings, given)
     candidates = given.get("train", np.arange(len(targets)))
     sizes = np.bincount(targets[candidates], minlength=len(class_names))
-    _check(sizes, class_names, settings, given)
     rng = np.random.default_rng(settings.seed)
     if "test" in given:
         test, train = given["test"], candidates
@@ -136,10 +136,18 @@ def draw(candidates: Indices, targets: Indices, groups: Indices, quotas: Indices
     raise SettingsError("data.split: images that must stay together leave no way to fill every class; ask for other sizes")
 
 
-def _check(sizes: Indices, class_names: Sequence[str], settings: DataSettings, given: Mapping[str, Indices]) -> None:
-    """Raise SettingsError if a class would have nothing to train or to test on; ``sizes`` are the classes'."""
+def check_sizes(
+    targets: Indices, class_names: Sequence[str], settings: DataSettings, given: Mapping[str, Indices] | None = None
+) -> None:
+    """Raise SettingsError if a class would have nothing to train or to test on. Arguments as for ``split``."""
+    given = given or {}
+    sizes = np.bincount(targets[given.get("train", np.arange(len(targets)))], minlength=len(class_names))
     smallest = int(sizes.argmin())
     size, name = int(sizes[smallest]), class_names[smallest]
+    if "test" not in given and size < 2:
+        raise SettingsError(f"{name} has {size} of the two images that a class needs: one to train and one to test")
+    if size < 1:
+        raise SettingsError(f"{name} has no image to train on")
     train = size
     if "test" not in given and size < 2:
         raise SettingsError(f"{name} has {size} of the two images that a class needs: one to train and one to test")
@@ -176,6 +184,12 @@ def save_split(split: Split, files: Sequence[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part, text in _texts(split, files).items():
         atomic_write_text(folder / f"{part}.txt", text)
+
+
+def save_skipped(skipped: Mapping[str, str], folder: Path) -> None:
+    """Write skipped.txt into ``folder``, if files are left out: a line for each, with its reason."""
+    if skipped:
+        atomic_write_text(folder / "skipped.txt", "".join(f"{file}: {reason}\n" for file, reason in skipped.items()))
 
 
 def is_saved_split(split: Split, files: Sequence[str], folder: Path) -> bool:

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 
 from configs.parser import flat, save_settings
 from datamodules.datamodule import ImageDataModule
-from datamodules.splits import save_split
+from datamodules.splits import save_skipped, save_split
 from experiment.csv_recorder import CSVRecorder
 from experiment.distributed import RankInfo, TrainerOptions
 from experiment.loggers import build_logger
@@ -78,6 +78,7 @@ def _write_settings(
     settings = run.settings
     save_settings(settings, folder / "config.yaml")
     save_split(data.split, data.files, folder / "split")
+    save_skipped(data.image_set.skipped, folder / "split")
     logger = build_logger(settings.logger, folder, flat(settings) | metadata)
     print_layer_table(classifier.network, data.image_size, f"{title}: {len(data.class_names)} classes")
     if rank_info.world_size > 1:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.cache import cached_images
-from datamodules.caltech101.files import ANNOTATIONS, BACKGROUND, image_folder, list_images
+from datamodules.caltech101.classes import BACKGROUND
+from datamodules.caltech101.files import ANNOTATIONS, image_folder, list_images
 from datamodules.caltech101.masks import BAD_ANNOTATIONS, polygon_mask, read_polygon
 from datamodules.caltech101.near_duplicates import near_duplicate_pairs
 from datamodules.datamodule import ImageDataModule, Mask
-from datamodules.datasets import Images, ImageSet
-from datamodules.decoding import DecodedImages, decode, upright_size
-from datamodules.splits import Indices, groups
+from datamodules.datasets import ImageSet
+from datamodules.decoding import decode, open_images, upright_size
+from datamodules.splits import Indices, check_sizes, groups
 
 
 class Caltech101(ImageDataModule):
@@ -31,26 +31,32 @@ class Caltech101(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Find, unpack or download the images and build the cache, once on each machine."""
-        self.read()
+        if self.settings.cache:
+            self.read()
+        else:
+            self.folder()
 
     def read(self) -> ImageSet:
         """Return all images and what is known of them. Raises SettingsError if they can't be had."""
         folder = self.folder()
-        listing = list_images(folder, self.settings.background)
-        images: Images
-        if self.settings.cache:
-            cache = Path(self.settings.cache_dir) if self.settings.cache_dir else folder.with_name("cache")
-            name = "caltech101_with_background.npy" if self.settings.background else "caltech101.npy"
-            images = cached_images(cache / name, folder, listing.files, decode)
-        else:
-            images = DecodedImages(folder, listing.files)
+        listing = list_images(folder, self.settings.background, self.settings.skip_broken)
+        check_sizes(np.array(listing.targets, dtype=np.int64), listing.class_names, self.settings)
+        images, broken = open_images(self.settings, self.cache_file(), folder, listing.files, decode)
+        sound = [number for number, file in enumerate(listing.files) if file not in broken]
+        files = [listing.files[number] for number in sound]
         return ImageSet(
             class_names=listing.class_names,
-            files=listing.files,
-            targets=np.array(listing.targets, dtype=np.int64),
-            groups=groups(listing.files, near_duplicate_pairs(listing.files)),
+            files=files,
+            targets=np.array(listing.targets, dtype=np.int64)[sound],
+            groups=groups(files, near_duplicate_pairs(files)),
             images=images,
+            skipped=dict.fromkeys(listing.missing, "missing") | broken,
         )
+
+    def cache_file(self) -> Path:
+        """Return where the decoded images are kept."""
+        folder = Path(self.settings.cache_dir) if self.settings.cache_dir else self.folder().with_name("cache")
+        return folder / ("caltech101_with_background.npy" if self.settings.background else "caltech101.npy")
 
     def original_sizes(self) -> Indices:
         """Return (N, 2): width and height of the files in pixels, from their headers."""

@@ -1,7 +1,4 @@
-"""The official archive of Caltech-101, fetched and checked.
-
-Li, Andreeto, Ranzato, Perona: Caltech 101 (1.0), CaltechDATA 2022, doi:10.22002/D1.20086, CC BY 4.0.
-"""
+"""The official archive of Caltech-101, fetched and checked."""
 
 import hashlib
 import http.client
@@ -13,13 +10,10 @@ from pathlib import Path
 from rich.progress import DownloadColumn
 
 from configs.files import atomic_write
+from datamodules.caltech101.checksums import LARGEST, ZIP_MD5, ZIP_SHA256
 from datamodules.progress import progress_bar
 
 URL = "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip"
-MD5 = "3138e1922a9193bfa496528edbbc45d0"
-SHA256 = "331234750fc7f77520e50d9565e8b6907b03565e30320da1401130db08c61f91"
-
-MAX_BYTES = 200_000_000  # the archive has 137,414,764
 ATTEMPTS = 3
 BACK_OFF = 2.0  # seconds before the second attempt, doubled before the third
 TIMEOUT = 30.0  # seconds without a byte
@@ -55,9 +49,9 @@ def _fetch(target: Path) -> None:
             output.write(chunk)
             md5.update(chunk)
             sha256.update(chunk)
-            if output.tell() > MAX_BYTES:
-                raise DownloadError(f"{URL}: sends more than {MAX_BYTES:,} bytes")
-        if (md5.hexdigest(), sha256.hexdigest()) != (MD5, SHA256):
+            if output.tell() > LARGEST:
+                raise DownloadError(f"{URL}: sends more than {LARGEST:,} bytes")
+        if (md5.hexdigest(), sha256.hexdigest()) != (ZIP_MD5, ZIP_SHA256):
             raise DownloadError(f"{URL}: what came is not the official archive (wrong checksum)")
 
 

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from filelock import FileLock
 
 from configs import SettingsError
 from datamodules.caltech101.archives import extract_from_zip, unpack_tar
+from datamodules.caltech101.checksums import verify
+from datamodules.caltech101.classes import BACKGROUND, image_names
 from datamodules.caltech101.download import URL, DownloadError, download
 from datamodules.decoding import is_hidden
 
@@ -19,12 +21,12 @@ ANNOTATIONS = "Annotations"
 IMAGES_ARCHIVE = "101_ObjectCategories.tar.gz"
 ANNOTATIONS_ARCHIVES = ("Annotations.tar.gz", "Annotations.tar")
 OFFICIAL_ZIP = "caltech-101.zip"  # holds the two archives
-BACKGROUND = "BACKGROUND_Google"
+PARTIAL = ".caltech101.partial"
+LOCK = ".caltech101.lock"
+NAMED = 10  # missing images are named up to so many
 
 PLACES = (".", "caltech101", "caltech-101")
 """Where the images or their archives may be below ``data.root``: in it, where torchvision puts them, where the zip unpacks."""
-
-CLASS_COUNT, IMAGE_COUNT = 101, 8_677  # without the background, which has 467 more images
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Listing:
     class_names: list[str]
     files: list[str]  # such as Faces/image_0001.jpg
     targets: list[int]
+    missing: list[str]  # of the published ones
 
 
 def image_folder(root: Path, archives: Path | None) -> Path:
@@ -46,14 +49,17 @@ def image_folder(root: Path, archives: Path | None) -> Path:
     Raises:
         SettingsError: the images can't be had.
     """
-    if folder := _unpacked(root):
+    if folder := unpacked_folder(root):
+        if (root / PARTIAL).exists():  # a process is about to remove it, or was killed before it could
+            with suppress(OSError), FileLock(root / LOCK):
+                shutil.rmtree(root / PARTIAL, ignore_errors=True)
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".caltech101.lock"):
-            if folder := _unpacked(root):  # another process was faster
+        with FileLock(root / LOCK):
+            if folder := unpacked_folder(root):  # another process was faster
                 return folder
-            with _partial_folder(root / ".caltech101.partial") as partial:
+            with _partial_folder(root / PARTIAL) as partial:
                 _unpack(_archive_folder(archives, root, partial), partial, root)
     except OSError as error:
         raise SettingsError(
@@ -62,7 +68,8 @@ def image_folder(root: Path, archives: Path | None) -> Path:
     return root / IMAGES
 
 
-def _unpacked(root: Path) -> Path | None:
+def unpacked_folder(root: Path) -> Path | None:
+    """Return the folder of the images, if it is there: ``root`` itself or in one of the ``PLACES`` below it."""
     if root.name == IMAGES and root.is_dir():
         return root
     return next((root / place / IMAGES for place in PLACES if (root / place / IMAGES).is_dir()), None)
@@ -107,6 +114,7 @@ def _archive_folder(archives: Path | None, root: Path, partial: Path) -> Path:
 
 def _extract(archive: Path, partial: Path) -> Path:
     """Take the two archives out of the official zip into a folder below ``partial``, and return it."""
+    verify(archive)
     folder = partial / "archives"
     folder.mkdir()
     extract_from_zip(archive, {IMAGES_ARCHIVE, *ANNOTATIONS_ARCHIVES}, folder)
@@ -118,52 +126,59 @@ def _extract(archive: Path, partial: Path) -> Path:
 def _unpack(archives: Path, partial: Path, root: Path) -> None:
     """Unpack the archives into ``partial`` and move what is complete to ``root``: the images last, as they are looked for."""
     archive = archives / IMAGES_ARCHIVE
+    if archives.parent != partial:  # those out of the official zip are as sound as that
+        verify(archive)
     unpack_tar(archive, partial)
-    if fault := _explain_incomplete(_files_by_class(partial / IMAGES)):
+    if fault := _explain_incomplete(_found(partial / IMAGES)):
         raise SettingsError(f"{archive}: {fault}; the official archive is in {URL}")
     for annotations in (archives / name for name in ANNOTATIONS_ARCHIVES):
         if annotations.is_file() and not (root / ANNOTATIONS).exists():
+            if archives.parent != partial:
+                verify(annotations)
             unpack_tar(annotations, partial)
             os.replace(partial / ANNOTATIONS, root / ANNOTATIONS)
     os.replace(partial / IMAGES, root / IMAGES)
 
 
-def list_images(folder: Path, background: bool) -> Listing:
+def list_images(folder: Path, background: bool, skip_missing: bool = False) -> Listing:
     """List all images below ``folder``, with or without the class BACKGROUND_Google.
 
     Raises:
-        SettingsError: a class or an image is missing or too many; the splits hold for the complete data set only.
+        SettingsError: a class or an image is missing, unless those are to be skipped, or too many; the splits hold for the
+            complete data set only.
     """
-    files = _files_by_class(folder)
+    found = _found(folder)
     anew = "set data.root to another folder, into which the whole data set is unpacked or downloaded"
-    if fault := _explain_incomplete(files):
+    if fault := _explain_incomplete(found, skip_missing):
         raise SettingsError(
-            f"{folder}: {fault}; for classes of your own: data=folder data.root={folder}; for Caltech-101: {anew}"
+            f"{folder}: {fault}; for classes of your own: data=folder data.root={folder}; for Caltech-101: {anew}; "
+            "to go on without what is missing: data.skip_broken=true"
         )
-    if background and BACKGROUND not in files:
+    if background and not any(file.startswith(f"{BACKGROUND}/") for file in found):
         raise SettingsError(f"{folder}: has no {BACKGROUND}; leave out data.background, or {anew}")
-    class_names = [name for name in files if background or name != BACKGROUND]
-    return Listing(
-        class_names,
-        [f"{name}/{file}" for name in class_names for file in files[name]],
-        [target for target, name in enumerate(class_names) for _ in files[name]],
-    )
+    names = image_names(background)
+    files = [file for file in names if file in found]
+    class_names = list(dict.fromkeys(file.partition("/")[0] for file in files))
+    targets = [class_names.index(file.partition("/")[0]) for file in files]
+    return Listing(class_names, files, targets, [file for file in names if file not in found])
 
 
-def _files_by_class(folder: Path) -> dict[str, list[str]]:
-    """Return the images of each class in order of name. Only ``*.jpg`` count: the published data has a stray file ``tmp``."""
-    found = {}
-    for place in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if place.is_dir() and not is_hidden(place):
-            files = sorted(path.name for path in place.glob("*.jpg") if not is_hidden(path))
-            if files:
-                found[place.name] = files
-    return found
+def _found(folder: Path) -> set[str]:
+    """Return the images below a folder. Only ``*.jpg`` count: the published data has a stray file ``tmp``."""
+    places = [place for place in folder.iterdir() if place.is_dir() and not is_hidden(place)] if folder.is_dir() else []
+    return {f"{place.name}/{path.name}" for place in places for path in place.glob("*.jpg") if not is_hidden(path)}
 
 
-def _explain_incomplete(files: Mapping[str, Sequence[str]]) -> str:
-    """Say how many classes and images there are of those that make up the data set; nothing where it is complete."""
-    counts = [len(of_class) for name, of_class in files.items() if name != BACKGROUND]
-    if (len(counts), sum(counts)) == (CLASS_COUNT, IMAGE_COUNT):
+def _explain_incomplete(found: Set[str], skip_missing: bool = False) -> str:
+    """Say how much of the data set is there, and what is missing or too much; nothing where it is complete."""
+    names = image_names(background=False)
+    own = {file for file in found if not file.startswith(f"{BACKGROUND}/")}
+    missing, surplus = [name for name in names if name not in own], sorted(own - set(names))
+    if not surplus and (not missing or (skip_missing and own)):
         return ""
-    return f"has {len(counts)} of {CLASS_COUNT} classes and {sum(counts):,} of {IMAGE_COUNT:,} images of Caltech-101"
+    wanted, there = ({file.partition("/")[0] for file in files} for files in (names, own))
+    fault = f"has {len(there)} of {len(wanted)} classes and {len(own):,} of {len(names):,} images of Caltech-101"
+    for word, files in (("missing", missing if there == wanted else []), ("not of it", surplus)):
+        if files:
+            fault += f", {word}: {', '.join(files[:NAMED])}" + (" and others" if len(files) > NAMED else "")
+    return fault

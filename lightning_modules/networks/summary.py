@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 
@@ -45,7 +46,7 @@ def summarize_layers(network: nn.Sequential, image_size: int) -> list[LayerSumma
 
 def layer_table(rows: list[LayerSummary], title: str) -> Table:
     """Build a table of the rows for the terminal, with totals."""
-    table = Table(title=title, show_footer=True, header_style="")
+    table = Table(title=Text(title, style="table.title"), show_footer=True, header_style="")
     parameters = sum(row.parameters for row in rows)
     macs = sum(row.macs for row in rows)
     table.add_column("layer", "total")

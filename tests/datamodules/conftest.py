@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from configs import DataSettings
-from datamodules.caltech101 import files
+from datamodules.caltech101 import classes
 from datamodules.caltech101.datamodule import Caltech101
-from tests.datamodules.stand_in import STAND_IN, STAND_IN_CLASSES, STAND_IN_IMAGES, add, jpeg
+from tests.datamodules.stand_in import STAND_IN, add, jpeg, trust
 
 
 @pytest.fixture
 def stand_in_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with both archives, of 17 images in three classes and three of background."""
-    monkeypatch.setattr(files, "CLASS_COUNT", STAND_IN_CLASSES)
-    monkeypatch.setattr(files, "IMAGE_COUNT", STAND_IN_IMAGES)
+    monkeypatch.setattr(classes, "IMAGES_PER_CLASS", STAND_IN)
     folder = tmp_path / "archives"
     folder.mkdir()
     with tarfile.open(folder / "101_ObjectCategories.tar.gz", "w:gz") as tar:
@@ -27,17 +26,19 @@ def stand_in_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         add(tar, "101_ObjectCategories/BACKGROUND_Google/tmp", jpeg(0))
     with tarfile.open(folder / "Annotations.tar", "w") as tar:
         add(tar, "Annotations/Faces_2/annotation_0001.mat", b"stand-in")
+    trust(monkeypatch, *folder.iterdir())
     return folder
 
 
 @pytest.fixture
-def stand_in_zip(stand_in_archives: Path, tmp_path: Path) -> Path:
+def stand_in_zip(stand_in_archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same as a zip laid out like the official one."""
     path = tmp_path / "stand-in-for-caltech-101.zip"
     with zipfile.ZipFile(path, "w") as zipped:
         for archive in stand_in_archives.iterdir():
             zipped.write(archive, f"caltech-101/{archive.name}")
             zipped.writestr(f"__MACOSX/caltech-101/._{archive.name}", "resource fork")
+    trust(monkeypatch, path)
     return path
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs import DataSettings, SettingsError
-from datamodules.cache import cached_images
+from datamodules.cache import BLOCK, cached_images, check_cache
 from datamodules.caltech101 import datamodule as caltech101
 from datamodules.caltech101 import files
 from datamodules.caltech101.archives import unpack_tar
@@ -144,3 +144,81 @@ def test_two_processes_at_once_unpack_and_decode_once(
     words = log.read_text().split()
     assert words.count("unpacked") == 2  # the images and the annotations
     assert words.count("decoded") == STAND_IN_IMAGES
+
+
+def large(folder: Path, count: int = 40) -> list[str]:
+    """So many images that their cache has several blocks."""
+    names = [f"c/{number:02d}.jpg" for number in range(count)]
+    (folder / "c").mkdir()
+    for seed, name in enumerate(names):
+        (folder / name).write_bytes(jpeg(seed))
+    return names
+
+
+@pytest.mark.parametrize("damage", ["header", "bit", "garbage"])
+def test_a_damaged_cache_of_the_right_size_is_built_anew(
+    damage: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, names = tmp_path / "cache/images.npy", large(folder)
+    cached_images(path, folder, names, decode)
+    whole, stamp = path.read_bytes(), path.stat().st_mtime_ns
+    broken = bytearray(whole)
+    match damage:
+        case "header":
+            broken[20] ^= 1
+        case "bit":
+            broken[3 * BLOCK + 5] ^= 4
+        case "garbage":
+            broken = bytearray(np.random.default_rng(1).bytes(len(whole)))
+    path.write_bytes(broken)
+    os.utime(path, ns=(stamp, stamp))
+    images = cached_images(path, folder, names, decode)
+    assert path.read_bytes() == whole
+    np.testing.assert_array_equal(images[39], decode(folder / names[39]))
+    assert capsys.readouterr().out == f"{path}: damaged, so it is built anew\n"
+    cached_images(path, folder, names, decode)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_check_reads_all_blocks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, names = tmp_path / "images.npy", large(folder)
+    assert check_cache(path, folder, names) == (True, f"{path}: there is no cache yet")
+    cached_images(path, folder, names, decode)
+    assert check_cache(path, folder, names) == (True, f"{path}: sound")
+    assert check_cache(path, folder, names[1:])[1].endswith("out of date; the next start builds it anew")
+    monkeypatch.setattr("datamodules.cache.SAMPLED", 0)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 128
+    path.write_bytes(content)
+    decoder = CountingDecoder()
+    cached_images(path, folder, names, decoder)
+    assert decoder.count == 0, "one block of many may escape the sample"
+    blocks = -(-len(content) // BLOCK)
+    assert check_cache(path, folder, names) == (
+        False,
+        f"{path}: 1 of {blocks} blocks are damaged; the next start builds it anew",
+    )
+    cached_images(path, folder, names, decoder)
+    assert decoder.count == 40
+    assert check_cache(path, folder, names)[0]
+
+
+def test_broken_images_are_left_out_where_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    path, decoder = tmp_path / "cache/images.npy", CountingDecoder()
+    (folder / FILES[0]).write_bytes(b"")
+    (folder / FILES[2]).unlink()
+    images = cached_images(path, folder, FILES, decoder, skip_broken=True)
+    assert images.broken == {FILES[0]: "it is no image of a known format", FILES[2]: "No such file or directory"}
+    assert len(images) == 1
+    np.testing.assert_array_equal(images[0], decode(folder / FILES[1]))
+    cached_images(path, folder, FILES, decoder, skip_broken=True)
+    assert decoder.count == 3, "what is broken is remembered"
+    with pytest.raises(SettingsError, match=r"^2 of 3 images can't be read; .* data\.skip_broken=true: "):
+        cached_images(path, folder, FILES, decoder)
+    assert decoder.count == 3
+    (folder / FILES[0]).write_bytes(jpeg(0))
+    assert len(cached_images(path, folder, FILES, decoder, skip_broken=True)) == 2
+    for file in FILES[:2]:
+        (folder / file).unlink()
+    with pytest.raises(SettingsError, match="3 of 3 images"):
+        cached_images(path, folder, FILES, decoder, skip_broken=True)

@@ -1,5 +1,6 @@
 """The probes, and what all callbacks that make pictures of them share."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from viz_callbacks.callbacks.base import PictureCallback
 from viz_callbacks.callbacks.picture_folder import Picture
 from viz_callbacks.callbacks.snapshot import ProbeSnapshot, SharedSnapshot, SharesSnapshot
 from viz_callbacks.drawing.pixels import Pixels, picture_of
+
+LONGEST_FOLDER = 150  # bytes: a file system takes 255, and names get endings
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +42,12 @@ class Probes:
     shared_snapshot: SharedSnapshot = field(default_factory=SharedSnapshot, init=False, repr=False)
 
     def folder(self, number: int) -> str:
-        """Return the name of a probe's folder and of its key in W&B: Faces-image_0001."""
-        return self.names[number].rsplit(".", 1)[0].replace("/", "-")
+        """Return the name of a probe's folder and of its key in W&B: Faces-image_0001. A long one is cut, and stays unique."""
+        name = self.names[number].rsplit(".", 1)[0].replace("/", "-")
+        encoded = name.encode(errors="surrogateescape")
+        if len(encoded) <= LONGEST_FOLDER:
+            return name
+        return f"{encoded[: LONGEST_FOLDER - 9].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:8]}"
 
     def original(self, number: int) -> Pixels:
         """Return the image as people see it, (H, W, 3)."""

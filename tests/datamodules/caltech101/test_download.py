@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from configs import SettingsError
-from datamodules.caltech101 import download, files
+from datamodules.caltech101 import classes, download
 from datamodules.caltech101.files import image_folder
+from tests.datamodules.stand_in import STAND_IN
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -47,8 +48,8 @@ def server(stand_in_zip: Path, monkeypatch: pytest.MonkeyPatch, free_of_waiting:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setattr(download, "URL", f"http://127.0.0.1:{server.server_port}/stand-in-for-caltech-101.zip")
-        monkeypatch.setattr(download, "MD5", hashlib.md5(server.content).hexdigest())
-        monkeypatch.setattr(download, "SHA256", hashlib.sha256(server.content).hexdigest())
+        monkeypatch.setattr(download, "ZIP_MD5", hashlib.md5(server.content).hexdigest())
+        monkeypatch.setattr(download, "ZIP_SHA256", hashlib.sha256(server.content).hexdigest())
         yield server
         server.shutdown()
         thread.join()
@@ -87,7 +88,7 @@ def test_failed_download_names_the_ways_out(server: Server, tmp_path: Path, faul
     assert left(tmp_path / "root") == []
 
 
-@pytest.mark.parametrize("checksum", ["MD5", "SHA256"])
+@pytest.mark.parametrize("checksum", ["ZIP_MD5", "ZIP_SHA256"])
 def test_each_checksum_counts(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checksum: str) -> None:
     monkeypatch.setattr(download, checksum, "0" * 32)
     with pytest.raises(download.DownloadError, match="checksum"):
@@ -96,7 +97,7 @@ def test_each_checksum_counts(server: Server, tmp_path: Path, monkeypatch: pytes
 
 
 def test_download_without_end_is_cut_off(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "MAX_BYTES", 100)
+    monkeypatch.setattr(download, "LARGEST", 100)
     with pytest.raises(download.DownloadError, match="more than 100 bytes"):
         download.download(tmp_path / "file.zip")
     assert not list(tmp_path.glob("*file.zip*"))
@@ -138,7 +139,7 @@ def test_root_that_is_a_file_is_named(stand_in_archives: Path, tmp_path: Path) -
 
 
 def test_incomplete_archive_is_refused(stand_in_archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "IMAGE_COUNT", 18)
+    monkeypatch.setattr(classes, "IMAGES_PER_CLASS", STAND_IN | {"Faces": 7})
     with pytest.raises(SettingsError, match="3 of 3 classes and 17 of 18 images"):
         image_folder(tmp_path / "root", stand_in_archives)
     assert left(tmp_path / "root") == []

@@ -115,6 +115,6 @@ def test_no_message_advises_to_remove_anything(words: str) -> None:
 def test_a_zip_that_is_another_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as zipped:
         zipped.writestr("photos/1.jpg", jpeg(1))
-    with pytest.raises(SettingsError, match=r"photos\.zip: there is no 101_ObjectCategories\.tar\.gz in it"):
+    with pytest.raises(SettingsError, match=r"photos\.zip: not opened, as it is none of the published archives"):
         image_folder(tmp_path / "root", tmp_path / "photos.zip")
     assert [path.name for path in (tmp_path / "root").iterdir() if path.suffix != ".lock"] == []
