@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tools.screenshot import screenshot
+
+PAGE = """<!doctype html><html><head><style>
+:root { color-scheme: light dark } body { margin: 0 } section { height: 3000px; background: rgb(200, 0, 0) }
+#below { background: rgb(0, 200, 0) } @media (prefers-color-scheme: dark) { #below { background: rgb(0, 0, 200) } }
+</style></head><body><section></section><section id="below"></section></body></html>"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("section", "dark", "colour"), [(None, False, (200, 0, 0)), ("below", False, (0, 200, 0)), ("below", True, (0, 0, 200))]
+)
+def test_a_screenshot_shows_the_section_asked_for(
+    section: str | None, dark: bool, colour: tuple[int, int, int], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(PAGE)
+    screenshot(page, tmp_path / "page.png", "e=1", section, 320, 200, dark)
+    with Image.open(tmp_path / "page.png") as picture:
+        assert picture.size == (320, 200)
+        assert picture.convert("RGB").getpixel((100, 100)) == colour
