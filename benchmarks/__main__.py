@@ -13,7 +13,6 @@ from rich.table import Table
 
 from benchmarks.devices import two_processes
 from benchmarks.loop import lightning_loop, processes
-from benchmarks.mirror import mirror
 from benchmarks.pictures import pictures
 from benchmarks.pipeline import input_pipeline
 from benchmarks.projections import projections, strongest_of_all_maps
@@ -27,7 +26,6 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "zfnet_step": partial(training_steps, "zfnet"),
     "loop": lightning_loop,
     "pipeline": input_pipeline,
-    "wandb": mirror,
     "alexnet_pictures": partial(pictures, "alexnet"),
     "zfnet_pictures": partial(pictures, "zfnet"),
     "projections": projections,

@@ -1,4 +1,4 @@
-"""Take a screenshot of a page: ``python -m tools.screenshot runs/NAME/index.html page.png --state 'e=64&p=7' --section layers``.
+"""Take a screenshot of a page: ``python -m tools.screenshot RUN/index.html page.png --state 'e=64&p=7' --section layers``.
 
 Opens the file in the system's Chromium, as a person would, with no network.
 """

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as program
-from benchmarks import devices, loop, mirror, pictures, pipeline, projections, steps
+from benchmarks import devices, loop, pictures, pipeline, projections, steps
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings, ModelSettings
 from datamodules.datamodule import ImageDataModule
@@ -75,17 +75,6 @@ def test_the_input_pipeline_and_the_pictures_are_measured(monkeypatch: pytest.Mo
     assert looked["all"].ours == pytest.approx(sum(row.ours for name, row in looked.items() if name != "all"))
     del looked[pictures.VALIDATION_HOOKS]  # a difference of two small times may have either sign
     assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in (*piped, *looked.values()))
-
-
-@pytest.mark.slow
-def test_epochs_with_wandb_are_measured_in_each_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror, "batch", lambda size: (torch.randn(2, 3, 99, 99), torch.tensor([0, 1])))
-    for name, value in {"EPOCHS": 1, "STEPS": 1, "PICTURES": 2, "FAULTS": ("401",)}.items():
-        monkeypatch.setattr(mirror, name, value)
-    rows = mirror.mirror(1)
-    cases = ["offline", "works", "server: 401", "service stopped", "service killed"]
-    assert [row.name.removeprefix("W&B, ").partition(";")[0] for row in rows] == cases
-    assert all(row.ours > 0 and row.theirs > 0 for row in rows)
 
 
 @pytest.mark.slow

@@ -163,10 +163,11 @@ def test_a_mistake_is_one_line(photos: Path) -> None:
     (photos.parent / "broken/dog").mkdir()
     for name in ("cat", "dog"):
         (photos.parent / "broken" / name / "1.jpg").write_bytes(b"")
-        shutil.copy(photos / "boats/IMG 1.webp", photos.parent / "broken" / name / "2.webp")
+        for number in range(2, 8):
+            shutil.copy(photos / "boats/IMG 1.webp", photos.parent / "broken" / name / f"{number}.webp")
     status, output = train(photos.parent / "elsewhere", "data.root=../broken", *SMALL)
     assert status == 2
     assert output.count("\n") == 1
-    assert "2 of 4 images" in output
+    assert "2 of 14 images" in output
     assert "broken/cat/1.jpg" in output
     assert "broken/dog/1.jpg" in output

@@ -207,7 +207,9 @@ def assert_same_run(folder: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_ctrl_c_stops_cleanly_and_says_how_to_resume(sign: signal.Signals, tmp_path: Path) -> None:
+    before = signal.signal(sign, signal.SIG_DFL)  # what the process inherits: after nohup SIGHUP would be ignored
     process = start(*SMALL, f"runs={tmp_path}", "name=run")
+    signal.signal(sign, before)
     wait_for(process, tmp_path / "run" / "checkpoints" / "last.ckpt")
     process.send_signal(sign)
     output, _ = process.communicate(timeout=60)

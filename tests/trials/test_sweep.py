@@ -95,7 +95,9 @@ def test_killed_with_signal_9_it_resumes_where_it_was(tmp_path: Path, orphaned: 
 def test_ended_by_a_signal_it_ends_its_training_too(tmp_path: Path, number: signal.Signals) -> None:
     file = written(tmp_path, {"lr": [0.1, 0.2], "epochs": {"value": 100}, "pace": {"value": 0.5}})
     command = [sys.executable, str(ROOT / "sweep.py"), str(file), "--runs", str(tmp_path)]
+    before = signal.signal(number, signal.SIG_DFL)  # what the process inherits: after nohup SIGHUP would be ignored
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    signal.signal(number, before)
     wait_for(lambda: (tmp_path / "tried/trial-000/metrics.csv").exists())
     wait_for(lambda: trial_process(tmp_path, 0) is not None)
     training = psutil.Process(trial_process(tmp_path, 0))
