@@ -104,6 +104,8 @@ def test_slurm_requeues_a_job_that_was_warned(tmp_path: Path, monkeypatch: pytes
     assert distributed.requeue_job() is None, "no warning came"
     before = {number: signal.getsignal(number) for number in [*distributed.SIGNALS, signal.SIGINT]}
     try:
+        for number in distributed.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)  # whatever the tests themselves were started with, such as nohup
         distributed.install_signal_handlers()
         for number in distributed.SIGNALS:
             with pytest.raises(KeyboardInterrupt):
