@@ -8,11 +8,13 @@ process is killed: whatever waits for it then fails at once, in threads and in W
 
 import atexit
 import contextlib
+import functools
 import queue
 import re
 import sys
 import threading
 import time
+import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -259,8 +261,16 @@ def _tear_down() -> None:
             wandb.teardown()
 
 
+def _report_unless_wandbs(report: Callable[[threading.ExceptHookArgs], object], arguments: threading.ExceptHookArgs, /) -> None:
+    """Report what ended a thread, but not of W&B's own, which ask their service how it is and don't expect it to be gone."""
+    frames = traceback.walk_tb(arguments.exc_traceback)
+    if not any(frame.f_globals.get("__name__", "").startswith("wandb.") for frame, _ in frames):
+        report(arguments)
+
+
 def _kill_service() -> None:
     """Kill this process's wandb-core and what it has started. Without its service every call of W&B fails at once."""
+    threading.excepthook = functools.partial(_report_unless_wandbs, threading.excepthook)
     with contextlib.suppress(psutil.NoSuchProcess):
         for service in psutil.Process().children():
             if service.name() == "wandb-core":

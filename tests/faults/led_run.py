@@ -83,6 +83,6 @@ class MirroredRun:
         output, _ = self.process.communicate(timeout=timeout)
         self.output += output
         assert self.process.returncode == 0, self.output
-        assert "Traceback" not in self.output
+        assert "Traceback" not in self.output, self.output
         assert not psutil.wait_procs(services, timeout=10)[1], "W&B's service outlives the run"
         return self.output
