@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-LONGEST_MESSAGE = 1500  # characters; a longer one is cut in the middle, which is the value that was typed
+LONGEST_MESSAGE = 4000  # characters, enough for ten paths; a longer one is cut in the middle, which is the value that was typed
 
 
 class SettingsError(ValueError):
