@@ -4,7 +4,8 @@ Runs are told apart by colour and by dashes, after Okabe and Ito's palette. Char
 the page's slider sets: a line marks it.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,25 +192,9 @@ def confusion_chart(predictions: Sequence[Prediction], label: str) -> Chart:
     counts: dict[tuple[str, str], int] = {}
     for each in predictions:
         counts[each.true, each.predicted] = counts.get((each.true, each.predicted), 0) + 1
-    classes = sorted({each.true for each in predictions} | {each.predicted for each in predictions})
-    totals = {name: sum(count for (true, _), count in counts.items() if true == name) for name in classes}
-    values = [
-        {"true": true, "predicted": predicted, "images": count, "share": round(count / totals[true], 4)}
-        for (true, predicted), count in counts.items()
-    ]
-    step = alt.Step(20 if len(classes) < 30 else 9)
-    chart: alt.Chart = (
-        alt.Chart(alt.InlineData(values=values), title=f"{label}: share of each class's test images")
-        .mark_rect()
-        .encode(
-            x=alt.X("predicted:N", scale=alt.Scale(domain=classes)),
-            y=alt.Y("true:N", scale=alt.Scale(domain=classes)),
-            color=alt.Color("share:Q", scale=alt.Scale(scheme="cividis", domain=[0, 1]), legend=alt.Legend(format="%")),
-            tooltip=["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format=".0%")],
-        )
-        .properties(width=step, height=step)
-    )
-    return chart
+    totals = Counter(each.true for each in predictions)
+    scale = alt.Scale(scheme="cividis", domain=[0, 1])
+    return _matrix(counts, totals, f"{label}: share of each class's test images", scale, "%")
 
 
 def confusion_difference_chart(first: Sequence[Prediction], second: Sequence[Prediction], labels: tuple[str, str]) -> Chart:
@@ -220,24 +205,30 @@ def confusion_difference_chart(first: Sequence[Prediction], second: Sequence[Pre
         totals[a.true] = totals.get(a.true, 0) + 1
         gained[b.true, b.predicted] = gained.get((b.true, b.predicted), 0) + 1
         gained[a.true, a.predicted] = gained.get((a.true, a.predicted), 0) - 1
-    classes = sorted({name for pair in gained for name in pair})
+    limit = max((abs(count) / totals[true] for (true, _), count in gained.items()), default=0) or 1
+    scale = alt.Scale(scheme="blueorange", domain=[-limit, limit])
+    return _matrix(gained, totals, f"{labels[1]} minus {labels[0]}: share of each class's test images", scale, "+%")
+
+
+def _matrix(
+    counts: Mapping[tuple[str, str], int], totals: Mapping[str, int], title: str, scale: alt.Scale, percent: str
+) -> Chart:
+    """Draw counts of (true, predicted) classes as shares of each true class; what is 0 is left out."""
+    classes = sorted({name for pair in counts for name in pair})
     values = [
         {"true": true, "predicted": predicted, "images": count, "share": round(count / totals[true], 4)}
-        for (true, predicted), count in gained.items()
+        for (true, predicted), count in counts.items()
         if count
     ]
-    limit = max((abs(float(each["share"])) for each in values), default=1.0)  # type: ignore[arg-type]
     step = alt.Step(20 if len(classes) < 30 else 9)
     chart: alt.Chart = (
-        alt.Chart(alt.InlineData(values=values), title=f"{labels[1]} minus {labels[0]}: share of each class's test images")
+        alt.Chart(alt.InlineData(values=values), title=title)
         .mark_rect()
         .encode(
             x=alt.X("predicted:N", scale=alt.Scale(domain=classes)),
             y=alt.Y("true:N", scale=alt.Scale(domain=classes)),
-            color=alt.Color(
-                "share:Q", scale=alt.Scale(scheme="blueorange", domain=[-limit, limit]), legend=alt.Legend(format="+%")
-            ),
-            tooltip=["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format="+.0%")],
+            color=alt.Color("share:Q", scale=scale, legend=alt.Legend(format=percent)),
+            tooltip=["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format=percent.replace("%", ".0%"))],
         )
         .properties(width=step, height=step)
     )

@@ -5,6 +5,7 @@ Pictures are those of the last epoch that has any. Figures 1 to 5 are drawings o
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,8 @@ def write_figures(runs: Sequence[RunData], folder: Path) -> tuple[list[Path], li
         13: lambda: _denet_beside_deconvolution(runs),
     }
     for network, numbers in FIGURES.items():
-        makers[numbers.curves] = lambda network=network: _curves(_find_trained(runs, network))  # type: ignore[misc]
-        makers[numbers.pictures] = lambda network=network: _maps_and_projections(runs, network)  # type: ignore[misc]
+        makers[numbers.curves] = partial(_trained_curves, runs, network)
+        makers[numbers.pictures] = partial(_maps_and_projections, runs, network)
     files, lacking = list[Path](), list[str]()
     for number in sorted(makers):
         name = f"figure-{number:02d}"
@@ -81,6 +82,10 @@ def _find(runs: Iterable[RunData], fits: Callable[[RunData], bool], what: str) -
 
 def _find_trained(runs: Sequence[RunData], network: str) -> RunData:
     return _find(runs, lambda run: run.settings["model"]["name"] == network and not run.diverged, f"a training of {network}")
+
+
+def _trained_curves(runs: Sequence[RunData], network: str) -> charts.Chart:
+    return _curves(_find_trained(runs, network))
 
 
 def _curves(run: RunData) -> charts.Chart:

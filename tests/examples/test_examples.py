@@ -32,7 +32,7 @@ def test_your_own_network_writes_a_picture(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_notebook_runs_and_shows_its_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    notebook = nbformat.read(ROOT / "examples/look_inside.ipynb", 4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(ROOT / "examples/look_inside.ipynb", 4)  # type: ignore[no-untyped-call]  # it ships no types
     shown = [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.outputs]
     assert sum("image/" in str(cell.get("outputs")) for cell in notebook.cells) == 5, "it is kept with its pictures"
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
