@@ -158,15 +158,18 @@ class OptimSettings:
     name: str = setting("adamw", "adamw, or sgd with Nesterov momentum", ("adamw", "sgd"))
     lr: float = setting(0.0004, "highest learning rate", bounds=Bounds(0, 1_000_000, above=True))
     filter_rate: float = setting(
-        0.08,
+        0.05,
         "highest rate of convolution filters, relative to their size, which is then limited; 0: as all weights (adamw)",
         bounds=SHARE,
+    )
+    bias_rate: float = setting(
+        0.004, "highest rate of the biases of filters that have filter_rate", bounds=Bounds(0, 1_000_000)
     )
     auxiliary_weight: float = setting(
         0.5, "weight of an auxiliary classifier on the last convolution, in training only", bounds=SIZE
     )
     momentum: float = setting(0.9, "momentum (sgd)", bounds=SHARE)
-    weight_decay: float = setting(0.3, "weight decay, on weights but not on biases and norms", bounds=SIZE)
+    weight_decay: float = setting(1.0, "weight decay, on weights but not on biases and norms", bounds=SIZE)
     warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0", bounds=SIZE)
     schedule: str = setting("cosine", "the rate after warm-up: cosine falls to 0", ("cosine", "constant"))
     label_smoothing: float = setting(0.1, "share of each target spread over all classes", bounds=SHARE)

@@ -138,10 +138,12 @@ class Classifier(LightningModule):
         """Build the optimiser and the learning rate's schedule by steps.
 
         Weights decay, biases and norms don't. Standardised filters don't either, as their norm is limited; each of their layers
-        has a rate relative to the largest root mean square that its filters may have.
+        has a rate relative to the largest root mean square that its filters may have, and their biases have one of their own.
         """
-        standardized = {id(weights) for weights in self.standardized}
-        others = [parameter for parameter in self.parameters() if id(parameter) not in standardized]
+        convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)] if self.standardized else []
+        biases = [layer.bias for layer in convolutions if layer.bias is not None]
+        apart = {id(parameter) for parameter in (*self.standardized, *biases)}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in apart]
         groups: list[dict[str, Any]] = [
             {"params": [each for each in others if each.ndim > 1], "weight_decay": self.optim.weight_decay},
             {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0},
@@ -149,6 +151,8 @@ class Classifier(LightningModule):
         for weights in self.standardized:
             root_mean_square = FILTER_NORM / math.sqrt(weights[0].numel())
             groups.append({"params": [weights], "lr": self.optim.filter_rate * root_mean_square, "weight_decay": 0.0})
+        if biases:
+            groups.append({"params": biases, "lr": self.optim.bias_rate, "weight_decay": 0.0})
         fused = self.trainer.precision in ("32-true", "bf16-mixed")  # one pass over the weights; excludes loss scaling
         optimizer: torch.optim.Optimizer
         if self.optim.name == "adamw":

@@ -47,7 +47,7 @@ class _BandNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, band: Tensor, alpha: float, beta: float, k: float) -> Tensor:
         s = F.conv2d(a * a, band.to(a.dtype) * alpha, a.new_full((len(band),), k))
-        power = s.pow(-beta)
+        power = s.pow(-beta).to(a.dtype)  # CUDA's autocast takes powers in float32
         ctx.save_for_backward(a, s, power, band)
         ctx.alpha, ctx.beta = alpha, beta
         return a * power

@@ -64,14 +64,16 @@ def test_a_training_keeps_them_so_and_every_layer_turns_at_the_same_rate(
 
 
 def test_rates_are_relative_to_the_filters_size(shapes: ImageDataModule, make_trainer: Callable[..., Trainer]) -> None:
-    model = Classifier(small_network(), 8, OptimSettings(lr=0.001, filter_rate=0.05), shapes.steps_per_epoch)
+    model = Classifier(small_network(), 8, OptimSettings(lr=0.001, filter_rate=0.05, bias_rate=0.02, weight_decay=0.3), shapes.steps_per_epoch)
     trainer = make_trainer(1, [])
     trainer.fit(model, shapes)
     rates = [(group["initial_lr"], group["weight_decay"]) for group in trainer.optimizers[0].param_groups]
     assert rates == [
         (0.001, 0.3), (0.001, 0.0), (pytest.approx(0.05 * math.sqrt(2 / (3 * 7 * 7))), 0.0),
-        (pytest.approx(0.05 * math.sqrt(2 / (6 * 3 * 3))), 0.0),
+        (pytest.approx(0.05 * math.sqrt(2 / (6 * 3 * 3))), 0.0), (0.02, 0.0),
     ]  # fmt: skip
+    convolutions = [layer for layer in model.network if isinstance(layer, nn.Conv2d)]
+    assert [*map(id, trainer.optimizers[0].param_groups[-1]["params"])] == [id(layer.bias) for layer in convolutions]
     grouped = [each for group in trainer.optimizers[0].param_groups for each in group["params"]]
     assert len(grouped) == len({id(each) for each in grouped}) == len(list(model.parameters()))
 
