@@ -1,9 +1,9 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
-
-from tools.screenshot import screenshot
 
 PAGE = """<!doctype html><html><head><style>
 :root { color-scheme: light dark } body { margin: 0 } section { height: 3000px; background: rgb(200, 0, 0) }
@@ -20,7 +20,9 @@ def test_a_screenshot_shows_the_section_asked_for(
 ) -> None:
     page = tmp_path / "page.html"
     page.write_text(PAGE)
-    screenshot(page, tmp_path / "page.png", "e=1", section, 320, 200, dark)
+    where = [*(["--section", section] if section else []), *(["--dark"] if dark else [])]
+    command = [sys.executable, "-m", "tools.screenshot", page, tmp_path / "page.png", "--width=320", "--height=200", *where]
+    subprocess.run(command, check=True, timeout=120)  # a process of its own, as Playwright allows one browser session in each
     with Image.open(tmp_path / "page.png") as picture:
         assert picture.size == (320, 200)
         assert picture.convert("RGB").getpixel((100, 100)) == colour

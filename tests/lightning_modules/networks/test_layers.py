@@ -60,6 +60,17 @@ def test_norms_gradient_is_that_of_its_values() -> None:
     assert torch.autograd.gradcheck(LocalResponseNorm(6, alpha=1e-2).double(), (a,))
 
 
+def test_norm_learns_where_powers_are_taken_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast to bfloat16 does so on CUDA, not on the CPU: a stand-in for a GPU, on which the gradient once raised."""
+    power = torch.Tensor.pow
+    monkeypatch.setattr(torch.Tensor, "pow", lambda base, exponent: power(base.float(), exponent))
+    a = torch.randn(2, 6, 3, 3)
+    _, expected = values_and_gradients(LocalResponseNorm(6), a, torch.ones_like(a))
+    values, gradients = values_and_gradients(LocalResponseNorm(6), a.bfloat16(), torch.ones_like(a).bfloat16())
+    assert values.dtype == gradients.dtype == torch.bfloat16
+    torch.testing.assert_close(gradients.float(), expected, atol=0.01, rtol=0.02)
+
+
 def test_norm_says_what_torch_would_call_its_constants() -> None:
     ours = LocalResponseNorm(8)
     assert (ours.size, ours.beta, ours.k) == (5, 0.75, 2.0)
