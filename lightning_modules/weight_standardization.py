@@ -9,7 +9,7 @@ of filter k and L the largest norm:
 
 The mean is taken away since it answers to what all images have in common, the mean of a rectified layer: before training,
 AlexNet's logits then differ 1.7 times as much from image to image, for their size. A filter may become shorter: with one fixed
-norm, a filter that had better answer less can only turn to what photographs don't have, fine noise (results/README.md). This is
+norm, a filter that had better answer less can only turn to what photographs don't have, fine noise (results/recipe.md). This is
 scaled weight standardisation (Qiao et al. 2019, arXiv 1903.10520, section 3; Brock et al. 2021, arXiv 2101.08692, section 3)
 with a largest instead of a fixed norm (the max-norm of Srivastava et al. 2014, JMLR 15, section 5.1), as a projection after the
 step instead of a part of the network, so that nothing of it is left after training.
