@@ -9,7 +9,7 @@ import numpy as np
 
 from configs.files import atomic_write_text
 from pages import charts, mistake_charts
-from pages.claims import Claim
+from pages.claims import Claim, link_to_picture
 from pages.comparison import (
     OF_THE_MACHINE,
     Against,
@@ -54,14 +54,13 @@ def write_page(
     specs = page_charts(runs, labels)
     pictures = [collect_pictures(run, sprites) for run in runs]
     known = _with_predictions(runs, labels)
-    context = {
+    context: dict[str, Any] = {
         "title": ", ".join(labels),
         "runs": [_describe(run, label, found["units"]) for run, label, found in zip(runs, labels, pictures, strict=True)],
         "comparisons": comparisons,
         "configurations": configurations,
         "architectures": compare_architectures(configurations),
         "live": live,
-        "claims": claims,
         "matrices": {name: chart.to_dict()["title"] for name, chart in specs.items() if name.startswith("confusion-")},
         "metrics": [name for name in specs if name.startswith("metric-")],
         "columns": [name for name in COLUMNS if any(name in row for run in runs for row in run.rows)],
@@ -76,6 +75,8 @@ def write_page(
         "calibration": [_calibration(run, label) for run, label in known],
         "settings": _settings(runs),
     }
+    shown = (context["layers"], context["probes"], pictures)
+    context["claims"] = [(each, link_to_picture(each, *shown)) for each in claims]
     context["data"] = {
         "epochs": context["epochs"],
         "probes": context["probes"],
