@@ -1,8 +1,9 @@
 """What a page must keep to, measured on a comparison of two runs: ``python -m benchmarks.page RUN [RUN] [--repeats N]``.
 
 How long the page takes to write, its size, how long it takes to open in the system's Chromium, and how long a step of the
-slider takes until all pictures of the new epoch are shown. Where one run is given, the other is its mirror image: the same run
-with every picture turned left to right, as equal pictures would be kept once.
+slider takes until all pictures of the new epoch are shown; and what the page that is written after each epoch adds to the first
+run. Where one run is given, the other is its mirror image: the same run with every picture turned left to right, as equal
+pictures would be kept once.
 """
 
 import argparse
@@ -27,6 +28,7 @@ LIMITS = {
     "first step": (70.0, "ms"),  # to an epoch that was not shown before
     "step back": (70.0, "ms"),
 }
+SHARE = 0.01  # of a run's time, for the page that is written anew after each epoch
 PATIENCE = 120_000  # milliseconds
 
 # All pictures that follow the slider have been decoded and are those of their source, "#17" for the 17th in the file.
@@ -68,7 +70,10 @@ def mirror(run: Path, folder: Path) -> None:
 
 
 def measure(first: Path, second: Path, file: Path, browser: Browser, repeats: int) -> list[Row]:
-    """Write the comparison of two runs as ``file`` and open it, so many times. Returns a row for each limit."""
+    """Write the comparison of two runs as ``file`` and open it, so many times. Returns a row for each limit.
+
+    What a page costs in a run is known of runs that came to an end.
+    """
     found: dict[str, list[float]] = {name: [] for name in LIMITS}
     for _ in range(repeats):
         started = time.perf_counter()
@@ -85,11 +90,21 @@ def measure(first: Path, second: Path, file: Path, browser: Browser, repeats: in
         found["first step"] += first_steps
         found["step back"] += steps_back
         tab.context.close()
-    return [_row(name, found[name]) for name in LIMITS]
+    rows = [_row(name, found[name], *LIMITS[name]) for name in LIMITS]
+    run = read_run(first)
+    if "seconds" in run.summary:
+        live = [_write_live(first, file.with_name("live.html")) for _ in range(repeats)]
+        rows.append(_row("each epoch", live, SHARE * run.summary["seconds"] / len(run.rows), "s"))
+    return rows
 
 
-def _row(name: str, values: Sequence[float]) -> Row:
-    limit, unit = LIMITS[name]
+def _write_live(run: Path, file: Path) -> float:
+    started = time.perf_counter()
+    write_page([read_run(run)], file, inline=False, live=True)
+    return time.perf_counter() - started
+
+
+def _row(name: str, values: Sequence[float], limit: float, unit: str) -> Row:
     middle = statistics.median(values)
     return Row(name, middle, limit, unit, middle / limit, (min(values) / limit, max(values) / limit), "of the limit")
 
