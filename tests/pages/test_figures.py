@@ -84,7 +84,7 @@ def test_claims_are_read_and_a_file_without_them_is_one_line(tmp_path: Path, cap
 
 def test_a_claim_leads_to_the_last_picture_of_a_test_image_that_all_runs_have() -> None:
     probes = [{"place": "a", "part": "train"}, {"place": "b", "part": "test"}]
-    every = {f"{probe}/conv 1": {2: {}, 4: {}} for probe in "ab"}
+    every: dict[str, dict[int, object]] = {f"{probe}/conv 1": {2: {}, 4: {}} for probe in "ab"}
     runs = [
         {"deconvolution": every, "denet": {"a": {4: {}}, "b": {2: {}}}},
         {"deconvolution": every | {"b/conv 1": {2: {}, 3: {}}}, "denet": {"a": {4: {}}}},
