@@ -11,9 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from configs import SettingsError
-from pages.build import label_runs, page_charts, write_page
+from pages.build import page_charts, write_page
 from pages.charts import save_charts
 from pages.claims import read_claims
+from pages.comparison import label_runs
 from pages.figures import write_figures
 from pages.run_data import read_run
 from pages.sweep import is_sweep, write_sweep_page

@@ -4,17 +4,14 @@ Runs are told apart by colour and by dashes, after Okabe and Ito's palette. Char
 the page's slider sets: a line marks it.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import altair as alt
-import numpy as np
 import vl_convert
 
-from pages.run_data import Prediction, RunData
-from pages.statistics import Bin, holm, mcnemar_mid_p, wilson
+from pages.run_data import RunData
 
 RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
@@ -69,7 +66,7 @@ def _lines(
         .encode(
             x=_epoch_axis(last),
             y=alt.Y("value:Q", title=words, axis=axis, scale=alt.Scale(zero=percent)),
-            color=_run_colour(labels),
+            color=run_colour(labels),
             strokeDash=dash,
             tooltip=["run:N", "part:N", "epoch:Q", alt.Tooltip("value:Q", format=".2%" if percent else ".3f")],
         )
@@ -99,7 +96,8 @@ def _epoch_axis(last: int) -> alt.X:
     return alt.X("epoch:Q", scale=alt.Scale(domain=[1, max(2, last)]), axis=alt.Axis(values=ticks, format="d"))
 
 
-def _run_colour(labels: Sequence[str]) -> alt.Color:
+def run_colour(labels: Sequence[str]) -> alt.Color:
+    """Return the colours of runs, the same in all charts."""
     return alt.Color("run:N", scale=alt.Scale(domain=list(labels), range=list(RUN_COLOURS)), title="run")
 
 
@@ -130,109 +128,6 @@ def _stages(runs: Sequence[RunData]) -> list[dict[str, Any]]:
     if data.get("cutmix"):
         stages.append({"at": epochs * 7 / 8 + 1, "words": "no CutMix"})
     return stages
-
-
-def per_class_rows(first: Sequence[Prediction], second: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Return each class with both accuracies, sorted by their difference.
-
-    ``band`` is what 95 % of the differences would stay below if both networks were equally good: 1.96 times the square root of
-    the class's discordant images, over all of its images. ``p`` is McNemar's mid-p, adjusted for the number of classes.
-    """
-    pairs_of: dict[str, list[tuple[bool, bool]]] = {}
-    for a, b in zip(first, second, strict=True):
-        pairs_of.setdefault(a.true, []).append((a.right, b.right))
-    rows, p_values = list[dict[str, Any]](), list[float]()
-    for name, pairs in sorted(pairs_of.items()):
-        images = len(pairs)
-        only_first, only_second = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
-        p_values.append(mcnemar_mid_p(only_first, only_second))
-        rows.append(
-            {
-                "class": name, "images": images, "difference": (only_second - only_first) / images,
-                "band": 1.96 * (only_first + only_second) ** 0.5 / images,
-                "first": wilson(sum(a for a, _ in pairs), images), "second": wilson(sum(b for _, b in pairs), images),
-            }
-        )  # fmt: skip
-    for row, p_value in zip(rows, holm(np.array(p_values)), strict=True):
-        row["p"] = float(p_value)
-    return sorted(rows, key=lambda row: float(row["difference"]))
-
-
-def per_class_chart(rows: Sequence[dict[str, Any]]) -> Chart:
-    """Draw each class's difference beside its noise band."""
-    values = [{key: row[key] for key in ("class", "images", "difference", "band")} | {"low": -row["band"]} for row in rows]
-    base = alt.Chart(alt.InlineData(values=values)).encode(y=alt.Y("class:N", sort=None, title=None))
-    noise = base.mark_bar(color="#bbb", opacity=0.6).encode(x="low:Q", x2="band:Q")
-    points = base.mark_point(filled=True, size=50, color=RUN_COLOURS[1]).encode(
-        x=alt.X("difference:Q", title="accuracy of the second minus the first", axis=alt.Axis(format="+%")),
-        tooltip=["class:N", "images:Q", alt.Tooltip("difference:Q", format="+.1%")],
-    )
-    return alt.layer(noise, points).properties(width=WIDTH, height=alt.Step(14))
-
-
-def calibration_chart(bins: dict[str, list[Bin]]) -> Chart:
-    """Draw accuracy over confidence with intervals, for each run."""
-    values = [
-        {"run": label, "confidence": each.confidence, "accuracy": each.accuracy.value, "low": each.accuracy.low,
-         "high": each.accuracy.high, "images": each.images}
-        for label, of_run in bins.items()
-        for each in of_run
-    ]  # fmt: skip
-    ideal = alt.Chart(alt.InlineData(values=[{"c": 0, "a": 0}, {"c": 1, "a": 1}])).mark_line(color="#999", strokeDash=[4, 4])
-    base = alt.Chart(alt.InlineData(values=values)).encode(
-        x=alt.X("confidence:Q", axis=alt.Axis(format="%"), title="mean confidence"), color=_run_colour(list(bins))
-    )
-    bars = base.mark_rule().encode(y=alt.Y("low:Q", title="accuracy", axis=alt.Axis(format="%")), y2="high:Q")
-    points = base.mark_point(filled=True, size=60).encode(y="accuracy:Q", shape="run:N", tooltip=["run:N", "images:Q"])
-    return alt.layer(ideal.encode(x="c:Q", y="a:Q"), bars, points).properties(width=WIDTH, height=HEIGHT)
-
-
-def confusion_chart(predictions: Sequence[Prediction], label: str) -> Chart:
-    """Draw the confusion matrix; empty cells are left out."""
-    counts: dict[tuple[str, str], int] = {}
-    for each in predictions:
-        counts[each.true, each.predicted] = counts.get((each.true, each.predicted), 0) + 1
-    totals = Counter(each.true for each in predictions)
-    scale = alt.Scale(scheme="cividis", domain=[0, 1])
-    return _matrix(counts, totals, f"{label}: share of each class's test images", scale, "%")
-
-
-def confusion_difference_chart(first: Sequence[Prediction], second: Sequence[Prediction], labels: tuple[str, str]) -> Chart:
-    """Draw the second confusion matrix minus the first, of the same images; cells where both are equal are left out."""
-    gained: dict[tuple[str, str], int] = {}
-    totals: dict[str, int] = {}
-    for a, b in zip(first, second, strict=True):
-        totals[a.true] = totals.get(a.true, 0) + 1
-        gained[b.true, b.predicted] = gained.get((b.true, b.predicted), 0) + 1
-        gained[a.true, a.predicted] = gained.get((a.true, a.predicted), 0) - 1
-    limit = max((abs(count) / totals[true] for (true, _), count in gained.items()), default=0) or 1
-    scale = alt.Scale(scheme="blueorange", domain=[-limit, limit])
-    return _matrix(gained, totals, f"{labels[1]} minus {labels[0]}: share of each class's test images", scale, "+%")
-
-
-def _matrix(
-    counts: Mapping[tuple[str, str], int], totals: Mapping[str, int], title: str, scale: alt.Scale, percent: str
-) -> Chart:
-    """Draw counts of (true, predicted) classes as shares of each true class; what is 0 is left out."""
-    classes = sorted({name for pair in counts for name in pair})
-    values = [
-        {"true": true, "predicted": predicted, "images": count, "share": round(count / totals[true], 4)}
-        for (true, predicted), count in counts.items()
-        if count
-    ]
-    step = alt.Step(20 if len(classes) < 30 else 9)
-    chart: alt.Chart = (
-        alt.Chart(alt.InlineData(values=values), title=title)
-        .mark_rect()
-        .encode(
-            x=alt.X("predicted:N", scale=alt.Scale(domain=classes)),
-            y=alt.Y("true:N", scale=alt.Scale(domain=classes)),
-            color=alt.Color("share:Q", scale=scale, legend=alt.Legend(format=percent)),
-            tooltip=["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format=percent.replace("%", ".0%"))],
-        )
-        .properties(width=step, height=step)
-    )
-    return chart
 
 
 def beside(charts: Sequence[Chart]) -> Chart:

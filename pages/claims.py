@@ -1,9 +1,12 @@
 """The report's claims, and what becomes of them: those of pictures by ``tools/measure.py``, and that of accuracy."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from configs import SettingsError
 from pages.run_data import RunData
@@ -11,6 +14,7 @@ from pages.statistics import PairedComparison, compare_counts, undecided_from
 
 IMAGES, ALEXNET, ZFNET = 1735, 0.7406, 0.7469  # of the report, section 6.2: test images and accuracies
 FIGURES = {"blocks": "10 to 12", "detail": "12", "DeNet": "13"}
+DENET, CURVES = "denet", "curves"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Claim:
         difference: with its interval, as text.
         verdict: holds, does not hold, not decided.
         figures: of the report, where it sees what it claims.
+        shown_by: what the page shows it by: a layer's name, DeNet or the curves.
     """
 
     claim: str
@@ -30,6 +35,7 @@ class Claim:
     difference: str
     verdict: str
     figures: str
+    shown_by: str
 
 
 def read_claims(file: Path, runs: Sequence[RunData]) -> list[Claim]:
@@ -50,7 +56,9 @@ def _claim(entry: dict[str, object]) -> Claim:
     assert isinstance(difference, dict)
     figures = next((numbers for word, numbers in FIGURES.items() if word in claim), "")
     interval = f"{difference['mean']:.3f} ({difference['low']:.3f} to {difference['high']:.3f})"
-    return Claim(claim, str(entry["what"]), interval, str(entry["verdict"]), figures)
+    what = str(entry["what"])
+    layer = re.match(r"\w+/([^,]+)", what)  # as in "grid4/conv1, logarithm"; claims about DeNet say "AlexNet: detail, more"
+    return Claim(claim, what, interval, str(entry["verdict"]), figures, layer[1] if layer else DENET)
 
 
 def claim_of_accuracy(runs: Sequence[RunData]) -> Claim:
@@ -68,7 +76,35 @@ def claim_of_accuracy(runs: Sequence[RunData]) -> Claim:
         f"{ZFNET:.2%} against {ALEXNET:.2%} of {IMAGES:,} images: {found.only_second - found.only_first} images, mid-p "
         f"{found.p_value:.2g} if they disagreed on {found.only_first + found.only_second}; decided only below {limit}"
     )
-    return Claim("ZFNet is more accurate than AlexNet", what, interval, verdict, "7 and 8")
+    return Claim("ZFNet is more accurate than AlexNet", what, interval, verdict, "7 and 8", CURVES)
+
+
+def link_to_picture(
+    claim: Claim, layers: Sequence[str], probes: Sequence[Mapping[str, str]], pictures: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return the state of the page that shows what a claim is about in all runs, as its link has it; empty where none does.
+
+    It is the last epoch that all have, and a test image rather than one that they learnt.
+
+    Args:
+        claim: it.
+        layers: those of the page.
+        probes: those of the page.
+        pictures: of each run, as ``collect_pictures`` returns them.
+    """
+    if claim.shown_by == CURVES:
+        return f"s={CURVES}"
+    kind = "denet" if claim.shown_by == DENET else "deconvolution"
+    for number, probe in sorted(enumerate(probes), key=lambda each: each[1]["part"] != "test"):
+        place = probe["place"] if kind == "denet" else f"{probe['place']}/{claim.shown_by}"
+        if epochs := set.intersection(*(set(of_run[kind].get(place, ())) for of_run in pictures)):
+            layer = (
+                f"l={quote(claim.shown_by, safe='')}&s=layer-{layers.index(claim.shown_by)}"
+                if kind != "denet"
+                else f"s={DENET}"
+            )
+            return f"e={max(epochs)}&p={number}&{layer}"
+    return ""
 
 
 def report_difference(runs: Sequence[RunData] = ()) -> PairedComparison:

@@ -8,9 +8,10 @@
   const state = { e: page.epochs, p: 0, l: page.layers[0] ?? "", r: 0, u: 0 };
   let playing = 0;
 
-  // --- the state and its link: #e=12&p=3&l=conv5&u=17&r=1; u is the open map, of run r ---
+  // --- the state and its link: #e=12&p=3&l=conv5&u=17&r=1; u is the open map, of run r. A link may end in s=curves, the id of
+  // --- the part of the page to begin at
 
-  function readLink() {
+  function followLink() {
     const given = new URLSearchParams(location.hash.slice(1));
     const number = (key, low, high, otherwise) => {
       const value = Number.parseInt(given.get(key) ?? "", 10);
@@ -23,6 +24,8 @@
     const units = page.runs[state.r].pictures.units[state.l] ?? [];
     const unit = number("u", 1, Number.MAX_SAFE_INTEGER, 0);
     state.u = units.includes(unit) ? unit : 0;
+    show();
+    $(given.get("s"))?.scrollIntoView();
   }
 
   function writeLink() {
@@ -312,7 +315,7 @@
       if (state.u) otherMap(step);
       else goTo(state.e + step);
     });
-    window.addEventListener("hashchange", () => { readLink(); show(); });
+    window.addEventListener("hashchange", followLink);
     if ($("reload")) setInterval(() => { if ($("reload").checked && !$("map").open && !playing) location.reload(); }, 60000);
   }
 
@@ -336,7 +339,6 @@
     listenToTheme();
     if (!page.runs.length) return; // a sweep's page has no epochs to step through
     listen();
-    readLink();
-    show();
+    followLink();
   });
 }

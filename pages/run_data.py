@@ -63,6 +63,7 @@ class RunData:
         predictions: of the test images in their order; empty where the run left none.
         probes: name, class, part and place of each.
         pictures: by kind.
+        train_images: how many it was taught with; 0 where it doesn't say.
         missing: sentences on what the run did not leave.
     """
 
@@ -74,6 +75,7 @@ class RunData:
     predictions: list[Prediction]
     probes: list[dict[str, str]]
     pictures: dict[str, Index]
+    train_images: int
     missing: list[str]
 
     @property
@@ -122,7 +124,9 @@ def read_run(folder: Path) -> RunData:
         missing.append("no predictions of single test images, so no mistakes and no comparison image by image")
     settings = yaml.safe_load(config.read_text())
     probes = _read_probes(folder / "pictures/probes/index.json", pictures["deconvolution"])
-    return RunData(folder, folder.resolve().name, settings, rows, summary, predictions, probes, pictures, missing)
+    taught = folder / "split/train.txt"
+    train_images = taught.read_bytes().count(b"\n") if taught.is_file() else 0
+    return RunData(folder, folder.resolve().name, settings, rows, summary, predictions, probes, pictures, train_images, missing)
 
 
 def read_rows(file: Path) -> list[Row]:

@@ -5,9 +5,12 @@ Two networks are compared on the same images. Of these only the discordant ones 
 them so; its mid-p form keeps its level without being too cautious (Fagerland, Lydersen, Laake 2013, BMC Medical Research
 Methodology 13:91). Images of one group (the same photograph twice) are no independent evidence, so the interval of the
 difference comes from a bootstrap that draws whole groups.
+
+Two kinds of network are compared over several trainings of each, by Student's t of the differences that these show.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,11 +58,30 @@ class PairedComparison:
     @property
     def verdict(self) -> str:
         """Better, worse or not decided, of the second network; decided only where test and interval agree."""
-        if self.p_value < LEVEL and self.difference.low > 0:
-            return "better"
-        if self.p_value < LEVEL and self.difference.high < 0:
-            return "worse"
-        return "not decided"
+        return judge(self.difference) if self.p_value < LEVEL else "not decided"
+
+
+@dataclass(frozen=True)
+class SeedComparison:
+    """A second kind of network against a first one, over pairs of trainings.
+
+    Attributes:
+        difference: the mean of the second's accuracy minus the first's.
+        detectable: about the smallest difference that would have been found in four of five such tests.
+    """
+
+    difference: Interval
+    detectable: float
+
+    @property
+    def verdict(self) -> str:
+        """Better, worse or not decided, of the second kind."""
+        return judge(self.difference)
+
+
+def judge(difference: Interval) -> str:
+    """Return whether the second is better or worse than the first, or not decided where 0 is in the interval."""
+    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "not decided"
 
 
 def wilson(successes: int, trials: int) -> Interval:
@@ -130,6 +152,23 @@ def _bootstrap(first: Bools, second: Bools, groups: NDArray[np.str_]) -> Interva
         differences[start : start + 1000] = (times @ gains) / (times @ sizes)
     low, high = np.quantile(differences, [LEVEL / 2, 1 - LEVEL / 2])
     return Interval(float(second.mean() - first.mean()), float(low), float(high))
+
+
+def compare_over_seeds(differences: Sequence[float], test_share: float = 0.0) -> SeedComparison:
+    """Compare two kinds of network by the differences of J pairs of trainings, J > 1, with Student's t.
+
+    Trainings on splits of the same images share most of these, so their differences spread less than those of new images would.
+    The variance of the mean is then not s^2 / J but s^2 (1/J + test/train), Nadeau and Bengio 2003, Machine Learning 52:239.
+
+    Args:
+        differences: of accuracies, the second's minus the first's.
+        test_share: test images for each training image where every pair has a split of its own, 0 where all have the same.
+    """
+    pairs = len(differences)
+    mean = float(np.mean(differences))
+    error = float(np.std(differences, ddof=1)) * math.sqrt(1 / pairs + test_share)
+    quantile, power = (float(stats.t.ppf(each, pairs - 1)) for each in (1 - LEVEL / 2, POWER))
+    return SeedComparison(Interval(mean, mean - quantile * error, mean + quantile * error), (quantile + power) * error)
 
 
 def holm(p_values: Floats) -> Floats:

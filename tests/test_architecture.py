@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "page": ("configs", "pages", "experiment"),
     "look": ("configs", "experiment"),
     "tools": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks"),
-    "benchmarks": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks"),
+    "benchmarks": ("configs", "datamodules", "lightning_modules", "experiment", "viz_callbacks", "pages"),
     "examples": ("viz_callbacks",),
 }  # fmt: skip
 

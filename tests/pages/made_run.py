@@ -33,12 +33,18 @@ def make_run(
     probes: Sequence[str] = PROBES,
     model: str = "alexnet",
     diverged: bool = False,
+    seed: int = 1,
+    split: int = 1,
+    lr: float = 0.1,
 ) -> Path:
-    """Make a run whose test image ``wrong[k]`` is predicted as another class. Returns its folder."""
+    """Make a run whose test image ``wrong[k]`` is predicted as another class. Returns its folder.
+
+    Each ``split`` has test images of its own, and four training images for each of them.
+    """
     folder.mkdir(parents=True)
     settings = {
-        "model": {"name": model}, "data": {"name": "caltech101", "train_sizes": [112, 192], "cutmix": 0.5},
-        "trainer": {"max_epochs": epochs}, "seed": 1,
+        "model": {"name": model}, "data": {"name": "caltech101", "train_sizes": [112, 192], "cutmix": 0.5, "seed": split},
+        "optim": {"lr": lr}, "trainer": {"max_epochs": epochs}, "seed": seed, "name": folder.name,
     }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     with (folder / "metrics.csv").open("w", newline="") as stream:
@@ -48,7 +54,9 @@ def make_run(
             [[e, 3 / e, 4 / e, e / 10, 0.5 - abs(e - 3) / 10, 0.1 * e if e in looked_at else ""] for e in range(1, epochs + 1)]
         )
     (folder / "summary.json").write_text(json.dumps({"diverged": diverged, "final/test/accuracy": 1 - len(wrong) / images}))
-    _write_predictions(folder, classes, wrong, images)
+    _write_predictions(folder, classes, wrong, images, split)
+    (folder / "split").mkdir()
+    (folder / "split/train.txt").write_text("".join(f"{number}.jpg\n" for number in range(4 * images)))
     pictures = folder / "pictures"
     (pictures / "probes").mkdir(parents=True)
     entries = [{"place": place, "name": place, "class": classes[0], "part": "test"} for place in probes]
@@ -79,7 +87,7 @@ def make_run(
     return folder
 
 
-def _write_predictions(folder: Path, classes: Sequence[str], wrong: Sequence[int], images: int) -> None:
+def _write_predictions(folder: Path, classes: Sequence[str], wrong: Sequence[int], images: int, split: int) -> None:
     (folder / "mistakes").mkdir()
     with (folder / "predictions.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -87,10 +95,10 @@ def _write_predictions(folder: Path, classes: Sequence[str], wrong: Sequence[int
         for row in range(images):
             true = row % len(classes)
             predicted = (true + 1) % len(classes) if row in wrong else true
-            file = f"{classes[true]}/{row}.jpg"
+            file = f"{classes[true]}/{row + images * (split - 1)}.jpg"
             writer.writerow([file, file, classes[true], classes[predicted], 0.9, 0.1 if row in wrong else 0.9])
             if row in wrong:
-                _save(folder / f"mistakes/{row + 1:05d}.webp", np.full((96, 96, 3), 10 * row, np.uint8))
+                _save(folder / f"mistakes/{row + 1:05d}.webp", np.full((96, 96, 3), 10 * row % 256, np.uint8))
 
 
 def _write_index(folder: Path, epochs: Sequence[int], entries: Any) -> None:

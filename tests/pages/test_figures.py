@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import page as program
-from pages.claims import claim_of_accuracy, read_claims, report_difference
+from pages.claims import Claim, claim_of_accuracy, link_to_picture, read_claims, report_difference
 from pages.figures import GAP, LINE, SIDE, TILE, write_figures
 from pages.run_data import read_run
 from pages.statistics import mcnemar_mid_p, undecided_from
@@ -80,3 +80,20 @@ def test_claims_are_read_and_a_file_without_them_is_one_line(tmp_path: Path, cap
     file.write_text("{}")
     assert program.main([str(run), "--claims", str(file)]) == 2
     assert capsys.readouterr().err.startswith("page.py: ")
+
+
+def test_a_claim_leads_to_the_last_picture_of_a_test_image_that_all_runs_have() -> None:
+    probes = [{"place": "a", "part": "train"}, {"place": "b", "part": "test"}]
+    every: dict[str, dict[int, object]] = {f"{probe}/conv 1": {2: {}, 4: {}} for probe in "ab"}
+    runs = [
+        {"deconvolution": every, "denet": {"a": {4: {}}, "b": {2: {}}}},
+        {"deconvolution": every | {"b/conv 1": {2: {}, 3: {}}}, "denet": {"a": {4: {}}}},
+    ]
+
+    def link(shown_by: str) -> str:
+        return link_to_picture(Claim("", "", "", "", "", shown_by), ["conv0", "conv 1"], probes, runs)
+
+    assert link("conv 1") == "e=2&p=1&l=conv%201&s=layer-1"
+    assert link("denet") == "e=4&p=0&s=denet"
+    assert link("conv9") == ""
+    assert link(claim_of_accuracy([]).shown_by) == "s=curves"

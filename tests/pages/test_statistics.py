@@ -10,6 +10,7 @@ from scipy import stats
 from pages.statistics import (
     calibration_error,
     calibration_error_by_chance,
+    compare_over_seeds,
     compare_paired,
     holm,
     mcnemar_mid_p,
@@ -61,6 +62,27 @@ def test_images_twice_are_no_more_evidence_than_once() -> None:
     alone = compare_paired(first, second, np.arange(300).astype(str)).difference
     twice = compare_paired(first.repeat(2), second.repeat(2), np.arange(300).repeat(2).astype(str)).difference
     assert twice.high - twice.low == pytest.approx(alone.high - alone.low, rel=0.03)
+
+
+def test_several_trainings_give_students_interval_as_scipy_does() -> None:
+    differences = np.random.default_rng(0).normal(0.01, 0.02, 7)
+    found, expected = compare_over_seeds(differences.tolist()), stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert (found.difference.low, found.difference.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_trainings_that_share_images_give_a_wider_one() -> None:
+    """By hand: 1, 2 and 6 points have mean 3 and variance 7; t for two degrees of freedom is 4.303, its 80 % quantile 1.061."""
+    found = compare_over_seeds([0.01, 0.02, 0.06], test_share=0.25)
+    error = math.sqrt(7 * (1 / 3 + 1 / 4))
+    assert 100 * found.difference.value == pytest.approx(3)
+    assert 100 * found.difference.high == pytest.approx(3 + 4.303 * error, rel=1e-3)
+    assert 100 * found.detectable == pytest.approx((4.303 + 1.061) * error, rel=1e-3)
+    assert found.verdict == "not decided"
+
+
+def test_differences_of_one_sign_and_size_are_decided_in_their_direction() -> None:
+    assert compare_over_seeds([0.02, 0.021, 0.019]).verdict == "better"
+    assert compare_over_seeds([-0.02, -0.021, -0.019]).verdict == "worse"
 
 
 def test_holm_by_hand() -> None:

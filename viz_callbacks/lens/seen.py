@@ -147,11 +147,16 @@ class Seen(Showable):
         return Projection(values, f"{title} of {', '.join(names)}", [names] * len(self.names), self.names, self.pictures)
 
     def class_number(self, wanted: str | int) -> int:
-        """Return the number of a class by its name, in any case, or by its number. Raises ValueError where there is none."""
+        """Return the number of a class by its name, in any case, or by its number. Raises ValueError where there is none.
+
+        Of classes that differ in case alone, the one that is spelled as asked for.
+        """
         if isinstance(wanted, int):
             if 0 <= wanted < len(self.class_names):
                 return wanted
             raise ValueError(f"Classes must lie in 0 ... {len(self.class_names) - 1}, not {wanted}.")
+        if wanted in self.class_names:
+            return self.class_names.index(wanted)
         lower = [name.lower() for name in self.class_names]
         if wanted.lower() in lower:
             return lower.index(wanted.lower())
