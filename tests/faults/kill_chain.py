@@ -123,7 +123,7 @@ def _settings(file: Path) -> list[str]:
 
 
 def _varies(name: str) -> bool:
-    return "seconds" in name or name in ("command", "time", "wall_seconds")
+    return "seconds" in name or name in ("command", "time", "wall_seconds", "commit")  # as somebody may commit meanwhile
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

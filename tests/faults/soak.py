@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -128,6 +129,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--epochs", type=int, default=300, help="of both runs [default: 300]")
     parser.add_argument("--seed", type=int, default=1, help="of the faults [default: 1]")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that no run is left behind
     began, place = time.monotonic(), Path(tempfile.mkdtemp(prefix="soak-"))
     with contextlib.ExitStack() as ends:
         quiet = ends.enter_context(SoakedRun(place / "undisturbed/run", options.epochs))
