@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.devices import two_processes
 from benchmarks.loop import lightning_loop, processes
+from benchmarks.mirror import mirror
 from benchmarks.pictures import pictures
 from benchmarks.pipeline import input_pipeline
 from benchmarks.projections import projections, strongest_of_all_maps
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "alexnet_step": partial(training_steps, "alexnet"),
     "zfnet_step": partial(training_steps, "zfnet"),
     "loop": lightning_loop,
+    "mirror": mirror,
     "pipeline": input_pipeline,
     "alexnet_pictures": partial(pictures, "alexnet"),
     "zfnet_pictures": partial(pictures, "zfnet"),

@@ -81,8 +81,15 @@ def preset(group: str, name: str) -> dict[str, Any]:
 
 
 def load_settings(file: Path) -> Settings:
-    """Read the settings that a run saved in its ``config.yaml``. Raises SettingsError when they can't be read."""
-    return parse([f"config={file}"])
+    """Read the settings that a run saved in its ``config.yaml``. Raises SettingsError when not all can be read.
+
+    A file that was cut off between two lines still is YAML; but it lacks ``resume``, which ``save_settings`` writes last.
+    """
+    settings = parse([f"config={file}"])
+    content, _ = read_yaml_file(file, exponents=True)
+    if "resume" not in content:
+        raise SettingsError(f"{file} is cut off: its last line, resume, is missing")
+    return settings
 
 
 def save_settings(settings: Settings, file: Path) -> None:

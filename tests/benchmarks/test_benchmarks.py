@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as program
-from benchmarks import devices, loop, pictures, pipeline, projections, steps
+from benchmarks import devices, loop, mirror, pictures, pipeline, projections, steps
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings, ModelSettings
 from datamodules.datamodule import ImageDataModule
@@ -107,6 +107,21 @@ def test_the_pictures_of_all_maps_are_measured(monkeypatch: pytest.MonkeyPatch, 
     (row,) = projections.strongest_of_all_maps(1)
     assert row.name.startswith(f"top-9 pictures of all 18 maps of AlexNet, {len(shapes.split.val)} images")
     assert row.ours > row.theirs > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["offline", "server hangs", "service stopped"])
+def test_epochs_with_wandb_are_measured(case: str) -> None:
+    ours, theirs = mirror.in_a_process(case, steps=1, images=2)
+    assert ours > 0
+    assert theirs > 0
+
+
+def test_what_wandb_costs_is_compared_turn_by_turn() -> None:
+    row = mirror.row("offline", [(1.01, 1.0), (2.04, 2.0), (3.0, 3.0)])
+    assert (row.ours, row.theirs) == (2.04, 2.0)
+    assert row.ratio == pytest.approx(1)
+    assert row.spread == pytest.approx((0, 2))
 
 
 def test_an_unknown_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,21 @@ def test_where_config_yaml_is_damaged_the_checkpoint_holds_the_settings(text: st
     assert (settings.data.name, settings.optim.lr) == ("shapes", 0.3)
 
 
+def test_config_yaml_cut_off_anywhere_is_read_as_no_other_settings(tmp_path: Path) -> None:
+    settings = parse(["data=shapes", "optim.lr=0.3", "trainer.max_epochs=3", "seed=7", "name=mine"])
+    file = tmp_path / "config.yaml"
+    save_settings(settings, file)
+    whole = file.read_text()
+    refused = 0
+    for length in range(0, len(whole), 7):
+        file.write_text(whole[:length])
+        try:
+            assert load_settings(file) == settings
+        except SettingsError:
+            refused += 1
+    assert refused > len(whole) / 7 - 3, "nothing but the end of the last line can be missed"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"epochs": 3', "\x00", "[" * 100_000])
 def test_a_damaged_summary_is_none_and_damaged_figures_are_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(text)

@@ -22,7 +22,11 @@ TINY = [
     "data.val_fraction=0.25", "viz.probes=[circle,star]", "viz.top_maps=0", "viz.sensitivity=false", "viz.metrics=false",
     "optim.auxiliary_weight=0", "model.dropout=0.5", "trainer.max_epochs=3", "trainer.accelerator=cpu",
 ]  # fmt: skip
-OFFLINE = ["logger=wandb", "logger.mode=offline"]
+KINDS = {
+    "alone": ["logger=none"],
+    "two processes": ["logger=none", "trainer.devices=2", "trainer.strategy=ddp"],
+    "W&B offline": ["logger=wandb", "logger.mode=offline"],
+}
 
 PLACES = ("settings", "dirpath", "best_model_path", "last_model_path", "kth_best_model_path", "best_k_models", "current_score")
 """What differs in a checkpoint: where the run lies, and a score that Lightning writes down but never reads back."""
@@ -35,15 +39,20 @@ IN_AN_EPOCH = (
     "after picture", "before sprite", "after sprite", "before index", "after index", "before page", "after page", "batch",
     "validation batch", "row",
 )  # fmt: skip
+TO_WANDB = ("W&B row", "W&B pictures")
 IN_THE_FIRST_EPOCH = ("before best checkpoint", "after best checkpoint")  # later ones need not be better
 AT_THE_START = ("before settings", "after settings", "after split")  # of a new run and of a resumed one
 AT_THE_END = ("test batch", "end of the run", "before predictions", "after predictions", "before summary", "after summary")
 
 
-def random_kills(rng: random.Random) -> list[Kill]:
-    """Three kills, each of which lands: in the first or second epoch, in the one after, and at the next start or at the end."""
+def random_kills(rng: random.Random, kind: str) -> list[Kill]:
+    """Three kills, each of which lands: in the first or second epoch, in the one after, and at the next start or at the end.
+
+    With W&B the second is where the run hands it figures or pictures.
+    """
     first = rng.choice([(rng.choice(IN_AN_EPOCH), rng.choice((1, 2))), (rng.choice(IN_THE_FIRST_EPOCH), 1)])
-    return [first, (rng.choice(IN_AN_EPOCH), 1), (rng.choice(AT_THE_START + AT_THE_END), 1)]
+    second = rng.choice(TO_WANDB if kind == "W&B offline" else IN_AN_EPOCH)
+    return [first, (second, 1), (rng.choice(AT_THE_START + AT_THE_END), 1)]
 
 
 def start(*arguments: str, kill: Kill = ("none", 0)) -> tuple[int, str]:
@@ -114,7 +123,7 @@ def _settings(file: Path) -> list[str]:
 
 
 def _varies(name: str) -> bool:
-    return "seconds" in name or name in ("command", "time", "wall_seconds")
+    return "seconds" in name or name in ("command", "time", "wall_seconds", "commit")  # as somebody may commit meanwhile
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

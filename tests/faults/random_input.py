@@ -1,7 +1,6 @@
-"""Random command lines and sweep files, most of them near to good ones. Hypothesis strategies.
+"""Random command lines, sweep files and other files, most of them near to good ones. Hypothesis strategies.
 
-FAULTS_SEED chooses other random numbers, FAULTS_TIMES multiplies how many inputs are tried:
-``FAULTS_SEED=7 FAULTS_TIMES=2 python -m pytest tests/faults``.
+FAULTS_SEED chooses other random numbers, FAULTS_TIMES multiplies how many inputs are tried (docs/reliability.md).
 """
 
 import os
@@ -108,6 +107,20 @@ ODD_VALUES: list[Any] = [
 ]  # fmt: skip
 
 
+def damaged(of: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Files with up to four pieces replaced, in the header or anywhere, cut off, or followed by something."""
+
+    def replace(content: bytes, pieces: list[tuple[float, int, bytes]], length: float) -> bytes:
+        for at, old, new in pieces:
+            start = int(at * len(content))
+            content = content[:start] + new + content[start + old :]
+        return content[: round(length * len(content))]
+
+    place = st.one_of(st.floats(0, 1), st.floats(0, 0.1))
+    piece = st.tuples(place, st.integers(0, 9), st.one_of(st.binary(max_size=9), st.sampled_from([b"\xff" * 4, bytes(4)])))
+    return st.builds(replace, of, st.lists(piece, max_size=4), st.one_of(st.just(1.0), st.floats(0, 1)))
+
+
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(each for key, nested in inner for each in _paths(nested, (*path, key)))]
@@ -132,15 +145,22 @@ def sweep_files(draw: st.DrawFn) -> str:
     return draw(mutated(st.just(text))) if draw(st.booleans()) else text
 
 
+tried: dict[str, int] = {}
+"""How many inputs each test is given; ``conftest.py`` prints it at the end."""
+
+
+def number(count: int) -> int:
+    """How many inputs are tried in the place of so many."""
+    return max(1, round(count * TIMES))
+
+
 def tries(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Run a test on so many random inputs, none of which may take longer than HANG; the seed is printed."""
+    """Run a test on so many random inputs, none of which may take longer than HANG."""
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
-        print(f"{test.__name__}: FAULTS_SEED={SEED}, {max(1, round(count * TIMES))} inputs")
+        tried[test.__name__] = number(count)
         checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-        limited = settings(
-            max_examples=max(1, round(count * TIMES)), deadline=HANG, database=None, suppress_health_check=checks
-        )
+        limited = settings(max_examples=number(count), deadline=HANG, database=None, suppress_health_check=checks)
         return seed(SEED)(limited(test))
 
     return decorate

@@ -1,6 +1,7 @@
 """Signal 9 at named points of a run, several times, then resumed: the same as one that was left alone, to the last bit.
 
-32 kills; 122 by ``FAULTS_TIMES=4 python -m pytest tests/faults/test_kills.py``, others by another ``FAULTS_SEED``.
+32 kills, of one process, of two that train together and of a run with W&B; 122 by
+``FAULTS_TIMES=4 python -m pytest tests/faults/test_kills.py``, others by another ``FAULTS_SEED``.
 """
 
 import os
@@ -9,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kill_chain import TINY, Kill, assert_same_record, random_kills, run_chain, start
+from tests.faults.kill_chain import KINDS, TINY, Kill, assert_same_record, random_kills, run_chain, start
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 TIMES = int(os.environ.get("FAULTS_TIMES", "1"))
-KINDS = {"alone": ["logger=none"]}
-CHAINS = [("alone", number) for number in range(10 * TIMES)]
+CHAINS = [
+    (kind, number)
+    for kind, count in {"alone": 6, "two processes": 2, "W&B offline": 2}.items()
+    for number in range(count * TIMES)
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def test_a_run_killed_in_a_checkpoint_and_after_one_is_the_same(undisturbed: dic
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "number"), CHAINS)
 def test_a_run_killed_three_times_is_the_same(kind: str, number: int, undisturbed: dict[str, Path], tmp_path: Path) -> None:
-    kills = random_kills(random.Random(f"{SEED} {kind} {number}"))
+    kills = random_kills(random.Random(f"{SEED} {kind} {number}"), kind)
     check(kind, kills, undisturbed, tmp_path)
 
 
