@@ -59,7 +59,7 @@ def test_each_value_is_read_as_train_py_reads_it(mistakes: Check) -> None:
     expected = {
         "line 3": "did you mean val/accuracy?", "line 19": "did you mean viz.probes?", "logger=nne": "choose one of",
         "line 5": "did you mean model?", "line 6": "model=zfnett: ", "line 10": "optim.lr=much",
-        "line 11": "optim.lr=-1: it must be above 0", "line 14": "did you mean optim.momentum?",
+        "line 11": "optim.lr=-1.0: it must be above 0", "line 14": "did you mean optim.momentum?",
         "line 15": "trainer.max_epochs=2.5", "line 18": "a run of its own",
     }  # fmt: skip
     found = mistakes(WRONG, "logger=nne")
