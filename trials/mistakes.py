@@ -66,6 +66,6 @@ class Mistakes:
 
 def hint(word: str, known: Iterable[str], most: int = 20) -> str:
     """Return the known word that was most likely meant as ``did you mean X?``, or where none is near the first known ones."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, 1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known[:most])}"
+    words = list(known)
+    close = difflib.get_close_matches(word, words, 1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(words[:most])}"

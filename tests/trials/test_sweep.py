@@ -224,11 +224,12 @@ def test_machines_that_start_together_share_the_trials(tmp_path: Path) -> None:
 
 def test_what_a_file_says_of_wandb_reaches_the_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entries = {"project": "networks", "entity": "a-team", "description": "which rate is best, see [/data/notes] :smile:"}
-    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 1}}, **entries)
+    file = written(tmp_path, {"lr": [0.1], "note": ["[/bold]", ":x:"], "epochs": {"value": 1}}, **entries)
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert "which rate is best, see [/data/notes] :smile:" in " ".join(output.split()), "no markup"
     assert "no W&B sweep object" in output
+    assert output.count("[/bold]") > 2, "in lines and in the table"
     command = (tmp_path / "tried/trial-000.txt").read_text().splitlines()[0].split()
     assert {"logger.project=networks", "logger.entity=a-team", "logger.group=tried"} <= set(command)
 
