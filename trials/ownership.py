@@ -38,7 +38,7 @@ def claim_folder(folder: Path, name: str, identity: str, trials: Sequence[Frozen
     """Note in a folder which study it belongs to.
 
     Args:
-        folder: of the sweep.
+        folder: of the sweep; it is made where it isn't there.
         name: of the study.
         identity: of the study, which no other has.
         trials: of the study.
@@ -52,6 +52,7 @@ def claim_folder(folder: Path, name: str, identity: str, trials: Sequence[Frozen
         strange = sorted(path.name for path in folder.glob("trial-*") if path.is_dir() and path.name not in own)
         if strange:
             raise _refusal(folder, f"holds {strange[0]}, which no trial of this study made")
+        folder.mkdir(parents=True, exist_ok=True)
         atomic_write_text(folder / OWNER, json.dumps({"name": name, "id": identity}))
     elif owner["id"] != identity:
         raise _refusal(folder, f"belongs to another study of the sweep {name!r}")
