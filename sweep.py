@@ -6,19 +6,22 @@ its last epoch. The runs appear in W&B as a group of that name; that group is no
 """
 
 import argparse
+import shlex
 import signal
 import sys
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from optuna.trial import FrozenTrial
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from configs import SettingsError
 from pages.sweep import write_sweep_page, write_sweep_record
+from trials.check import check_sweep
+from trials.dry_run import planned_trials
+from trials.mistakes import SweepFileError
 from trials.plots import write_plots
-from trials.report import describe_ending, read_results, seed_means_table, trials_table, write_csv
+from trials.progress import SweepProgress
+from trials.report import read_results, seed_means_table, trials_table, write_csv
 from trials.runner import Runner
 from trials.study import Study
 from trials.sweep_file import Sweep, folder_name, read_sweep
@@ -35,10 +38,16 @@ def main(arguments: list[str]) -> int:
     options = _parse_arguments(arguments)
     try:
         sweep = read_sweep(options.file)
+        check_sweep(sweep, options.overrides)
         folder: Path = options.runs / folder_name(sweep.name)
+        if options.dry_run:
+            return show_trials(sweep, folder, options)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
             return run(sweep, folder, options)
+    except SweepFileError as error:
+        for line in error.mistakes:
+            print(f"sweep.py: {line}", file=sys.stderr)
     except SettingsError as mistake:
         print(f"sweep.py: {mistake}", file=sys.stderr)
     except Timeout:
@@ -55,6 +64,7 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("file", type=Path, help="a W&B sweep file, such as sweeps/lr.yaml")
     parser.add_argument("overrides", nargs="*", help="further settings for each training, such as logger=none")
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time [default: 1]")
+    parser.add_argument("--dry-run", action="store_true", help="show the trials that are left and their commands, start none")
     parser.add_argument("--retry-failed", action="store_true", help="run failed trials once more")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds the sweep's folder [default: runs]")
     parser.add_argument(
@@ -64,12 +74,25 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     if options.jobs < 1:
         parser.error("--jobs must be 1 or more")
+    if options.dry_run and options.storage:
+        parser.error("--dry-run reads the study beside the runs only: leave --storage out")
     return options
+
+
+def show_trials(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
+    """Print the trials that are left and their commands. Returns the exit status."""
+    count = 0
+    for trial in planned_trials(sweep, folder, options.seed, options.retry_failed, options.overrides):
+        print(f"{trial.label}: {shlex.join(trial.command) or 'has been started already'}")
+        count += 1
+    draws = ", drawn by what is known now" if sweep.method == "bayes" else ""
+    print(f"{sweep.name}: {count} trials are left{draws}; --dry-run starts and writes nothing")
+    return 0
 
 
 def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     """Run a sweep's trials in its folder, show what came out. Returns the exit status."""
-    console = Console()
+    console = Console(markup=False, emoji=False)  # the texts of a sweep file are texts
     study = Study(sweep, folder, options.storage, options.seed)
     if sweep.description:
         console.print(sweep.description)
@@ -96,26 +119,12 @@ def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
 
 
 def _run_trials(study: Study, folder: Path, options: argparse.Namespace, console: Console) -> bool:
-    """Run trials until there are none left, with a line for each. Returns False where Ctrl-C came before that."""
-    metric, varied = study.sweep.metric.name, study.sweep.varied
+    """Run trials until there are none left. Returns False where Ctrl-C came before that."""
     adopted = study.resume_interrupted(options.retry_failed)
     runner = Runner(study, folder, options.jobs, tuple(options.overrides))
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[news]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(study.sweep.name, total=study.planned, completed=len(study.finished()), news="")
-
-        def print_ending(trial: FrozenTrial) -> None:
-            best, finished = study.best_trial(), len(study.finished())
-            news = [] if best is None else [f"best {metric} {best.value:.4g} (trial {best.number})"]
-            news += [f"{study.time_left(options.jobs)} left"] if finished < study.planned else []
-            bar.update(task, completed=finished, total=study.planned, news="; ".join(news))
-            count = f"{finished} of {study.planned}"
-            console.print("; ".join([describe_ending(trial, varied, metric), count, *news]), soft_wrap=True)
-
+    with SweepProgress(study, console, options.jobs) as progress:
         try:
-            runner.run(adopted, print_ending)
+            runner.run(adopted, progress.end, progress.look)
         except KeyboardInterrupt:
             runner.interrupt()
             return False

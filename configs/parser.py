@@ -16,14 +16,15 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.files import atomic_write_text
 from configs.hints import RENAMED, explain_unknown, suggest
 from configs.settings import Settings, SettingsError, fields
-from configs.validation import validate
+from configs.validation import validate, validate_values
 from configs.yaml_reader import read_yaml, read_yaml_file
 
 PRESETS = Path(__file__).parent / "presets"
 GROUPS = ("recipe", "model", "data", "logger")
 DEFAULT_PRESETS = {"recipe": "fast", "model": "alexnet", "data": "caltech101", "logger": "wandb"}
 _KNOWN = {key for key, _ in fields()}
-_TEXTS = {key for key, entry in fields() if str in (entry.type, *typing.get_args(entry.type))}
+_TEXTS = {key for key, entry in fields() if entry.type in (str, str | None)}
+_LISTS_OF_TEXTS = {key for key, entry in fields() if entry.type == list[str]}
 
 
 def parse(arguments: list[str], base: Settings | None = None) -> Settings:
@@ -58,6 +59,18 @@ def parse(arguments: list[str], base: Settings | None = None) -> Settings:
     if settings.data.seed == -1:
         settings.data.seed = settings.seed
     return settings
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Raise SettingsError for the first argument that is wrong whatever stands beside it: its key, its value, its file."""
+    for key, value in split(arguments):
+        config = _structured(Settings())
+        if key == "config":
+            changes = _load(Path(value).expanduser())
+        else:
+            changes = preset(key, value) if _names_preset(key, value) else _read_value(key, value)
+        _set(config, changes, "")
+        validate_values(typing.cast(Settings, OmegaConf.to_object(config)))
 
 
 def split(arguments: list[str]) -> list[tuple[str, str]]:
@@ -165,14 +178,20 @@ def _names_preset(key: str, value: str) -> bool:
 
 
 def _read_value(key: str, text: str) -> dict[str, Any]:
-    """Return the settings that ``key=text`` sets. Text for a setting that is a text stays as it was typed, such as 007."""
+    """Return the settings that ``key=text`` sets.
+
+    A setting that is a text takes it as it was typed, such as ``007``, ``@me`` or ``lr: coarse``; only quotes around all of it
+    go, which W&B's agent and people write.
+    """
+    if key in _TEXTS and not (len(text) > 1 and text[0] == text[-1] and text[0] in "'\""):
+        return {key: None if text in ("null", "None", "~") else text}
     try:
         value, _ = read_yaml("null" if text == "None" else text, exponents=True)
     except ValueError as problem:
         raise SettingsError(f"{key}={text}: the value is not valid YAML: {problem}") from problem
     if isinstance(value, dict):  # several settings of a group at once: optim={'lr': 0.1}
         return _leaves(value, key)
-    if isinstance(value, bool | int | float) and key in _TEXTS:
+    if isinstance(value, bool | int | float) and key in _LISTS_OF_TEXTS:
         value = text
     return {key: value}
 

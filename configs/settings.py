@@ -219,6 +219,7 @@ class LoggerSettings:
     project: str = setting("alexnet-zfnet-caltech101", "W&B project")
     entity: str | None = setting(None, "W&B user or team")
     group: str | None = setting(None, "W&B group")
+    run_name: str | None = setting(None, "W&B's name of the run [default: that of its folder]")
 
 
 @dataclass

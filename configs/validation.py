@@ -12,10 +12,15 @@ LONGEST_NAME = 200  # bytes: a file system takes 255, and names get endings
 
 def validate(settings: Settings) -> None:
     """Raise SettingsError for a value outside its choices or bounds, a text with no such use, an impossible combination."""
+    validate_values(settings)
+    _check_combinations(settings)
+
+
+def validate_values(settings: Settings) -> None:
+    """Raise SettingsError for a value that is wrong whatever the others are."""
     _check_choices(settings)
     _check_bounds(settings)
     _check_text(settings)
-    _check_combinations(settings)
 
 
 def _check_choices(settings: Settings) -> None:

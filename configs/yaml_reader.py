@@ -10,7 +10,7 @@ import yaml
 from configs.settings import SettingsError
 
 LARGEST_TEXT = 200_000  # characters: fifty times the settings of a run; PyYAML reads them in seconds
-_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+")
+_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+\Z")
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -26,14 +26,23 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 class _SettingsLoader(_PlainLoader):
-    """Takes 1e-5 for the number that it is; YAML 1.1, which W&B reads sweep files by, would have 1.0e-5."""
+    """Takes 1e-5 and 010 for the numbers that they are; YAML 1.1, which W&B reads sweep files by, has 1.0e-5, and 010 is 8."""
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        return int(node.value)
 
 
 _PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]  # a day is a text here
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_SettingsLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
+    for first, resolvers in _PlainLoader.yaml_implicit_resolvers.items()
+}
+_SettingsLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?\d+\Z", re.ASCII), list("-+0123456789"))
 _SettingsLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_SettingsLoader.add_constructor("tag:yaml.org,2002:int", _SettingsLoader.construct_decimal)
 
 
 def read_yaml(text: str, *, exponents: bool) -> tuple[Any, yaml.Node | None]:

@@ -50,7 +50,7 @@ def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any])
 
     Args:
         settings: which logger and how.
-        folder: the run's folder, whose name becomes the run's name.
+        folder: the run's folder, whose name becomes the run's name where ``run_name`` is none.
         config: flat settings, shown beside the run.
 
     Raises:
@@ -117,7 +117,7 @@ def _init(mode: Mode, settings: LoggerSettings, folder: Path, config: dict[str, 
         project=None if "WANDB_SWEEP_ID" in os.environ else settings.project,  # a sweep has its own
         entity=settings.entity,
         group=settings.group,
-        name=folder.name,
+        name=settings.run_name or folder.name,
         dir=folder,
         config=config,
         job_type="train",

@@ -19,6 +19,7 @@ from configs.settings import Settings, SettingsError
 MAY_CHANGE = (
     "trainer.max_epochs", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
     "trainer.progress_bar", "logger.name", "logger.mode", "logger.project", "logger.entity", "logger.group",
+    "logger.run_name",
     "viz.every_n_epochs", "viz.maps", "viz.top_maps", "viz.metrics", "viz.sensitivity",
     "data.root", "data.archives", "data.cache", "data.cache_dir", "data.workers", "runs", "name",
 )  # fmt: skip

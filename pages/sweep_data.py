@@ -85,8 +85,8 @@ def _trial(row: dict[str, str], folder: Path) -> Trial:
     names = list(row)
     varied, further = names[1 : names.index("ended")], names[names.index("ended") + 2 :]
     number = int(row["trial"])
-    run = f"trial-{number:03d}"
-    figures = finite_numbers({name: row[name] for name in further})
+    run = row.get("folder") or f"trial-{number:03d}"  # tables of earlier versions don't name it
+    figures = finite_numbers({name: row[name] for name in further if name != "folder"})
     page = f"{run}/index.html" if (folder / run / "index.html").is_file() else ""
     rows = read_rows(folder / run / "metrics.csv")
     return Trial(number, {name: _value(row[name]) for name in varied}, row["ended"], row["remark"], figures, rows, page)

@@ -4,16 +4,19 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from configs import SettingsError
 from configs.files import atomic_write_text
+from configs.parser import GROUPS
 from trials.sweep_file import Sweep
 
+LONGEST_DISPLAY_NAME = 128  # characters: W&B's limit
 
-def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list[str]:
+
+def trial_command(sweep: Sweep, values: Mapping[str, Any], arguments_file: Path) -> list[str]:
     """Return the command that starts a trial with these values, as a list of arguments.
 
     ``${interpreter}`` is the Python that runs this, where the agent takes the first ``python`` of the PATH.
@@ -21,7 +24,7 @@ def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list
     Args:
         sweep: the sweep, whose ``command`` is filled in.
         values: the value of each parameter, by its key.
-        folder: takes ``arguments.json``, the file of ``${args_json_file}``.
+        arguments_file: that of ``${args_json_file}``, see ``write_arguments``.
 
     Raises:
         SettingsError: a macro that isn't known, or an environment variable that isn't set.
@@ -40,11 +43,8 @@ def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list
         "${args_append_hydra}": [f"+{pair}" for pair in pairs],
         "${args_override_hydra}": [f"++{pair}" for pair in pairs],
         "${args_json}": [json.dumps(dict(values))],
-        "${args_json_file}": [str(folder / "arguments.json")],
+        "${args_json_file}": [str(arguments_file)],
     }
-    if "${args_json_file}" in sweep.command:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(folder / "arguments.json", json.dumps(dict(values)))
     command = []
     for part in sweep.command:
         if part in macros:
@@ -54,11 +54,30 @@ def trial_command(sweep: Sweep, values: Mapping[str, Any], folder: Path) -> list
     return command
 
 
+def write_arguments(sweep: Sweep, values: Mapping[str, Any], arguments_file: Path) -> None:
+    """Write the file of ``${args_json_file}`` where the command has it."""
+    if "${args_json_file}" in sweep.command:
+        atomic_write_text(arguments_file, json.dumps(dict(values)))
+
+
+def display_name(values: Mapping[str, Any], varied: Sequence[str]) -> str:
+    """Return what W&B calls a trial's run, by what varies: ``alexnet lr=0.01``. Empty where nothing does.
+
+    A group's preset stands for itself, other values behind the last part of their key, or all of it where two end alike.
+    """
+    last = {key: key.rpartition(".")[2] for key in varied}
+    words = []
+    for key in varied:
+        name = last[key] if list(last.values()).count(last[key]) == 1 else key
+        words.append(str(values.get(key)) if key in GROUPS else f"{name}={values.get(key)}")
+    return " ".join(words)[:LONGEST_DISPLAY_NAME]
+
+
 def _environment_variable(sweep: Sweep, macro: str) -> str:
     """Return the value of the variable that the macro ``envvar:NAME`` names."""
     kind, _, name = macro.partition(":")
     if kind != "envvar":
-        raise SettingsError(f"{sweep.file}: command: ${{{macro}}} is not known here")
+        raise SettingsError(f"{sweep.locate(('command',))}: command: ${{{macro}}} is not known here")
     if name not in os.environ:
-        raise SettingsError(f"{sweep.file}: command: the environment variable {name} is not set")
+        raise SettingsError(f"{sweep.locate(('command',))}: command: the environment variable {name} is not set")
     return os.environ[name]

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class Result:
         final: what the evaluation at the end gave: ``final/test/accuracy`` and so on.
         best: the metric's best value.
         remark: how it diverged, was stopped or failed.
+        folder: of its run; None for a trial that never got one.
+        seconds: that its run took, as it recorded them.
     """
 
     number: int
@@ -38,6 +40,8 @@ class Result:
     final: dict[str, float]
     best: float | None
     remark: str
+    folder: Path | None
+    seconds: float | None
 
     def last(self, name: str) -> float | None:
         """Return the last value of a metric."""
@@ -50,13 +54,15 @@ def read_results(study: Study) -> list[Result]:
     for trial in study.trials:
         if trial.state == TrialState.WAITING:
             continue
-        folder = Path(trial.user_attrs.get("folder", ""))
+        known = trial.user_attrs.get("folder")
+        folder = Path(known or "")
         rows, summary = read_metrics(folder), read_summary(folder / "summary.json") or {}
         final = {name: value for name, value in summary.items() if name.startswith("final/")}
         best = study.sweep.metric.best_value(rows, summary)
         values = {key: trial.user_attrs.get("values", {}).get(key) for key in study.sweep.varied}
         state, remark = _ending(trial)
-        results.append(Result(trial.number, state, values, rows, final, best, remark))
+        seconds = run_seconds(rows, summary)
+        results.append(Result(trial.number, state, values, rows, final, best, remark, Path(known) if known else None, seconds))
     return results
 
 
@@ -69,10 +75,26 @@ def _ending(trial: FrozenTrial) -> tuple[str, str]:
     return {TrialState.COMPLETE: "finished", TrialState.RUNNING: "running"}.get(trial.state, "failed"), ""
 
 
+def run_seconds(rows: Sequence[Mapping[str, float]], summary: Mapping[str, Any]) -> float | None:
+    """Return how long a run took: as its summary says, else its epochs together; None where it recorded no time.
+
+    A trial's own begin and end would count the time in which it was interrupted.
+    """
+    seconds = summary.get("seconds")
+    if isinstance(seconds, int | float):
+        return float(seconds)
+    epochs = [row["seconds"] for row in rows if "seconds" in row]
+    return round(sum(epochs), 3) if epochs else None
+
+
+def trial_label(number: int, values: Mapping[str, Any], varied: Sequence[str]) -> str:
+    """Return the number of a trial with the values of the varied parameters."""
+    return f"trial {number} ({' '.join(f'{key}={values.get(key)}' for key in varied)})"
+
+
 def describe_ending(trial: FrozenTrial, varied: Sequence[str], metric: str) -> str:
     """Return a line on how a trial ended, with the values of the varied parameters."""
-    values = trial.user_attrs.get("values", {})
-    name = f"trial {trial.number} ({' '.join(f'{key}={values.get(key)}' for key in varied)})"
+    name = trial_label(trial.number, trial.user_attrs.get("values", {}), varied)
     state, remark = _ending(trial)
     return f"{name}: {metric} {trial.value:.4g}" if state == "finished" else f"{name}: {state}: {remark}"
 
@@ -117,10 +139,15 @@ def seed_means_table(study: Study, results: Sequence[Result]) -> Table | None:
 
 
 def write_csv(results: Sequence[Result], file: Path) -> None:
-    """Write a row for each trial: the metric's best value, figures of the last epoch and of the end."""
+    """Write a row for each trial: its folder, the metric's best value, figures of the last epoch and of the end.
+
+    ``folder`` is named from that of the file, and ``seconds`` are those of the whole trial.
+    """
     rows = [
-        {"trial": result.number, **result.values, "ended": result.state, "remark": result.remark, "best": result.best}
+        {"trial": result.number, **result.values, "ended": result.state, "remark": result.remark}
+        | {"folder": _folder_beside(result.folder, file), "best": result.best}
         | (result.rows[-1] if result.rows else {})
+        | {"seconds": result.seconds}
         | result.final
         for result in results
     ]
@@ -129,3 +156,10 @@ def write_csv(results: Sequence[Result], file: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     atomic_write_text(file, text.getvalue())
+
+
+def _folder_beside(folder: Path | None, file: Path) -> str:
+    """Return a run's folder as it is named from the folder of a file, or in full where it is on another machine."""
+    if folder is None:
+        return ""
+    return folder.name if folder.absolute().parent == file.absolute().parent else str(folder)

@@ -1,6 +1,7 @@
 """Run the trials of a study: start trainings, read what they record, stop the hopeless, survive an end of its own."""
 
 import contextlib
+import itertools
 import os
 import shlex
 import shutil
@@ -8,16 +9,17 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from experiment.run_folder import read_metrics, read_summary
-from trials.command import trial_command
+from trials.command import display_name, trial_command, write_arguments
 from trials.study import Study, find_process
 
 
@@ -28,9 +30,14 @@ class Running:
     trial: optuna.Trial
     process: psutil.Process | None  # None where it has ended unwatched
     folder: Path
-    epochs: int = 0  # reported so far
+    rows: list[dict[str, float]] = field(default_factory=list)  # of its epochs so far, all of them reported
     stopped: bool = False
     child: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)  # polled, so that it leaves no zombie
+
+    @property
+    def output(self) -> Path:
+        """Return the file of what the training prints."""
+        return self.folder.with_suffix(".txt")
 
 
 class Runner:
@@ -54,12 +61,18 @@ class Runner:
         self.poll_seconds = poll_seconds
         self.running: list[Running] = []
 
-    def run(self, adopted: list[FrozenTrial], on_trial_end: Callable[[FrozenTrial], None]) -> None:
+    def run(
+        self,
+        adopted: list[FrozenTrial],
+        on_trial_end: Callable[[FrozenTrial], None],
+        on_look: Callable[[Sequence[Running]], None] = lambda running: None,
+    ) -> None:
         """Watch trials that run already and start others, until there are none left.
 
         Args:
             adopted: the trials that ``Study.resume_interrupted`` returned.
             on_trial_end: called with each trial that has ended.
+            on_look: called with the running trials, a few times a second.
         """
         for trial in adopted:
             folder = Path(trial.user_attrs["folder"])
@@ -69,6 +82,7 @@ class Runner:
                 pass
             if not self.running:
                 return
+            on_look(self.running)
             time.sleep(self.poll_seconds)
             for running in list(self.running):
                 if self._poll(running):
@@ -86,19 +100,17 @@ class Runner:
         trial = self.study.next_trial()
         if trial is None:
             return False
-        name = f"trial-{trial.number:03d}"
-        folder = Path(trial.user_attrs.get("folder", self.folder / name))
+        folder = self.run_folder(trial)
         trial.set_user_attr("folder", str(folder))
         trial.set_user_attr("host", socket.gethostname())
-        command = [
-            *trial_command(self.study.sweep, trial.user_attrs["values"], self.folder / name),
-            *self._run_settings(folder),
-            *self.overrides,
-        ]
+        command = self.command(trial, folder)
+        if not _can_be_resumed(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # of a training that was interrupted in its first epoch
         environment = dict(os.environ)
         if self.jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
         folder.parent.mkdir(parents=True, exist_ok=True)
+        write_arguments(self.study.sweep, trial.user_attrs["values"], folder.with_suffix(".json"))
         with folder.with_suffix(".txt").open("ab") as output:
             output.write(f"$ {shlex.join(command)}\n".encode())
             output.flush()
@@ -112,15 +124,29 @@ class Runner:
         self.running.append(Running(trial, process, folder, child=child))
         return True
 
-    def _run_settings(self, folder: Path) -> list[str]:
-        """Return the settings of a new run in this folder, or of one that resumes there."""
-        if (folder / "checkpoints/last.ckpt").exists():
-            return [f"resume={folder}"]
-        shutil.rmtree(folder, ignore_errors=True)  # of a training that was interrupted in its first epoch
+    def run_folder(self, trial: optuna.Trial) -> Path:
+        """Return the folder of a trial's run: its own, if it has one to resume in, or one that isn't there yet."""
+        if "folder" in trial.user_attrs:
+            return Path(trial.user_attrs["folder"])
+        name = f"trial-{trial.number:03d}"
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        return next(folder for folder in (self.folder / name for name in names) if not folder.exists())
+
+    def command(self, trial: optuna.Trial, folder: Path) -> list[str]:
+        """Return the command that starts a trial in its folder, or resumes it there."""
+        values = trial.user_attrs["values"]
+        command = trial_command(self.study.sweep, values, folder.with_suffix(".json"))
+        own = [f"resume={folder}"] if _can_be_resumed(folder) else self._run_settings(folder, values)
+        return [*command, *own, *self.overrides]
+
+    def _run_settings(self, folder: Path, values: Mapping[str, Any]) -> list[str]:
+        """Return the settings of a new run in this folder."""
         sweep = self.study.sweep
         settings = [f"runs={folder.parent}", f"name={folder.name}", f"logger.group={sweep.name}"]
         settings += [f"logger.project={sweep.project}"] if sweep.project else []
         settings += [f"logger.entity={sweep.entity}"] if sweep.entity else []
+        name = display_name(values, sweep.varied)
+        settings += [f"logger.run_name={name}"] if name and "logger.run_name" not in values else []
         return settings
 
     def _poll(self, running: Running) -> bool:
@@ -130,13 +156,13 @@ class Runner:
         else:
             ended = running.process is None or not running.process.is_running()
         metric, rows = self.study.sweep.metric.name, read_metrics(running.folder)
-        for row in rows[running.epochs :]:
+        for row in rows[len(running.rows) :]:
             if metric in row:
                 running.trial.report(row[metric], int(row["epoch"]))
                 if not ended and not running.stopped and running.trial.should_prune():
                     running.stopped = True
                     _send_signal(running.process, signal.SIGINT)
-        running.epochs = len(rows)
+        running.rows = rows
         if ended:
             self._conclude(running, rows)
         return ended
@@ -150,7 +176,7 @@ class Runner:
             trial.set_user_attr("stopped", f"early, after epoch {len(rows)}")
             self.study.optuna.tell(trial, state=TrialState.PRUNED)
         elif summary is None:
-            damaged = f"{file} is damaged" if file.exists() else _last_line(running.folder.with_suffix(".txt"))
+            damaged = f"{file} is damaged" if file.exists() else _last_line(running.output)
             trial.set_user_attr("failed", damaged)
             self.study.optuna.tell(trial, state=TrialState.FAIL)
         elif summary.get("diverged"):
@@ -165,6 +191,10 @@ class Runner:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return next(trial for trial in self.study.optuna.get_trials(deepcopy=False) if trial.number == number)
+
+
+def _can_be_resumed(folder: Path) -> bool:
+    return (folder / "checkpoints/last.ckpt").exists()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import itertools
 import logging
 import socket
 import time
+import uuid
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from configs import SettingsError
 from trials.database import DATABASE_ERRORS, ask_lock, open_database
+from trials.ownership import check_owner, claim_folder
 from trials.parameters import Choice
 from trials.sweep_file import Sweep
 
+DATABASE = "study.db"
 PATIENCE = 60  # seconds for what another machine is in the middle of
 
 
@@ -45,7 +48,7 @@ class Study:
         seed: of the search, for random and bayes.
 
     Raises:
-        SettingsError: the database is that of another sweep, or can't be reached.
+        SettingsError: the folder or the database is that of another sweep, or the database can't be reached.
     """
 
     def __init__(self, sweep: Sweep, folder: Path, storage: str | None = None, seed: int = 0) -> None:
@@ -53,7 +56,9 @@ class Study:
         self.sweep = sweep
         self.folder = folder
         self.shared = storage is not None
-        url = storage or f"sqlite:///{(folder / 'study.db').absolute()}"
+        file = (folder / DATABASE).absolute()
+        check_owner(folder, sweep.name, None if self.shared else file)
+        url = storage or f"sqlite:///{file}"
         try:
             self.optuna, created = self._create_or_load(open_database(url))
             self._ask_lock = ask_lock(url)
@@ -65,11 +70,15 @@ class Study:
         if before is None:  # new, or interrupted while it was set up
             if sweep.method == "grid":
                 self._enqueue_grid()
+            self.optuna.set_user_attr("id", uuid.uuid4().hex)
             self.optuna.set_user_attr("definition", _search_definition(sweep))
         elif before != _search_definition(sweep):
             raise SettingsError(
                 f"{sweep.file} has changed since the trials of {sweep.name!r} in {folder} began: undo that, or change its name"
             )
+        if "id" not in self.optuna.user_attrs:
+            self.optuna.set_user_attr("id", uuid.uuid4().hex)
+        claim_folder(folder, sweep.name, str(self.optuna.user_attrs["id"]), self.optuna.get_trials(deepcopy=False))
         drawn = len(self.trials)  # a sampler that began at the same seed again would draw the same again
         if sweep.method == "bayes":
             self.optuna.sampler = optuna.samplers.TPESampler(seed=seed + drawn, constant_liar=True)
@@ -127,17 +136,6 @@ class Study:
     def finished(self) -> list[FrozenTrial]:
         """Return the trials that have come to an end of any kind."""
         return [trial for trial in self.trials if trial.state.is_finished()]
-
-    def time_left(self, jobs: int) -> timedelta | None:
-        """Return how long the rest will take, ``jobs`` at a time, at the mean pace of the finished trials; None before one."""
-        spans = [
-            trial.datetime_complete - trial.datetime_start
-            for trial in self.finished() if trial.datetime_complete and trial.datetime_start
-        ]  # fmt: skip
-        if not spans:
-            return None
-        seconds = sum(span.total_seconds() for span in spans) / len(spans) * (self.planned - len(spans)) / jobs
-        return timedelta(seconds=round(max(0.0, seconds)))
 
     def best_trial(self) -> FrozenTrial | None:
         """Return the complete trial with the best value."""

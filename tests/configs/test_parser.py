@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from configs import ModelSettings, Settings, SettingsError
-from configs.parser import PRESETS, flat, help_text, load_settings, parse, preset_names, save_settings
+from configs.parser import PRESETS, check_arguments, flat, help_text, load_settings, parse, preset_names, save_settings
 from configs.settings import fields
 
 ROOT = Path(__file__).parents[2]
@@ -77,14 +77,14 @@ def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
         ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn: choose one of auto, ddp"),
         ("trainer.devices=99999999999999999999", "it must be auto, a number, or a list"),
         ("optim.lr=" + "9" * 5000, "optim.lr=9999"),
-        ('name="', "the value is not valid YAML"),
-        ("name=[", "the value is not valid YAML"),
-        ("name=%s", "the value is not valid YAML"),
+        ('seed="', "the value is not valid YAML"),
+        ("seed=[", "the value is not valid YAML"),
+        ("seed=%s", "the value is not valid YAML"),
         ("optim={'lr'", "the value is not valid YAML"),
-        ("name=!!python/x", "the tag tag:yaml.org,2002:python/x is not read"),
-        ("name=!!timestamp x", "the tag tag:yaml.org,2002:timestamp is not read"),
-        ("name=a\0b", "the value is not valid YAML"),
-        ("name=a\udcffb", "the value is not valid YAML"),
+        ("seed=!!python/x", "the tag tag:yaml.org,2002:python/x is not read"),
+        ("seed=!!timestamp x", "the tag tag:yaml.org,2002:timestamp is not read"),
+        ("name=a\0b", "it holds the character"),
+        ("name=a\udcffb", "it holds the character"),
         ("data.train_sizes=&a [*a]", "anchors and aliases"),
         ("data.train_sizes=" + "[" * 5000, "nested too deeply"),
         ('data.root="a\\0b"', "a text in it holds the character"),
@@ -93,11 +93,11 @@ def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
         ("name=???", "write the value itself"),
         ("name=", "name=: there is no value; name=null is none at all"),
         ("optim={1: 2}", "unknown setting optim.1"),
-        ("model.name={a: 1}", "unknown setting model.name.a"),
+        ("model.name={a: 1}", "model.name={a: 1}: choose one of"),
         ("=3", "is not key=value"),
         ("name=${oc.env:HOME}", "write the value itself"),
         ("data.train_sizes=[96", "data.train_sizes=[96: the value is not valid YAML"),
-        ("name=@", "name=@: the value is not valid YAML"),
+        ("seed=@", "seed=@: the value is not valid YAML"),
         ("config=nowhere.yaml", "nowhere.yaml can't be read"),
     ],
 )
@@ -118,10 +118,34 @@ def test_a_name_is_one_folder(name: str) -> None:
 
 
 def test_text_stays_as_it_was_typed() -> None:
-    for text in ("007", "1e3", "1_000", "true", "0x10"):
+    for text in ("007", "1e3", "1_000", "true", "0x10", "lr: coarse", "@me", "*best", "!x", "[a", "{a: 1}", "a #1", "x'"):
         assert parse([f"name={text}"]).name == text
     assert parse(["name='quoted'", "trainer.devices=0,1"]).name == "quoted"
     assert parse(["name=None"]).name is None
+    assert parse(["viz.probes=[007, b]"]).viz.probes == ["7", "b"], "a list is read as YAML"
+
+
+@pytest.mark.parametrize(("text", "number"), [("010", 10), ("08", 8), ("+7", 7), ("0", 0)])
+def test_whole_numbers_are_decimal(text: str, number: int) -> None:
+    assert parse([f"seed={text}"]).seed == number
+
+
+@pytest.mark.parametrize("text", ["0x10", "0b1", "1:30", "1e5x", "7 8", "-", "9" * 5000])
+def test_what_is_no_number_is_one_line(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^seed=") as caught:
+        parse([f"seed={text}"])
+    assert "\n" not in str(caught.value)
+
+
+def test_arguments_are_checked_one_by_one() -> None:
+    check_arguments(["data=folder", "model.streams=2", "--model=zfnet", "optim={'lr': 0.1}"])  # only together are they wrong
+    for wrong, message in (
+        ("optim.lrr=1", "did you mean optim.lr"), ("model=zfnett", "choose one of"), ("optim.lr=-1", "must be above"),
+        ("optim={'lr': x}", "optim.lr=x"), ("--config=nowhere.yaml", "can't be read"), ("lr", "not key=value"),
+        ("model.norm=none2", "choose one of"),
+    ):  # fmt: skip
+        with pytest.raises(SettingsError, match=message):
+            check_arguments(["model.streams=2", wrong])
 
 
 ESCAPES = ["${oc.env:KEY}", "\\x24{oc.env:KEY}", "\\u0024{oc.env:KEY}", "\\U00000024{oc.env:KEY}", "$\\x7boc.env:KEY}"]

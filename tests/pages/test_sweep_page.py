@@ -50,6 +50,14 @@ def test_the_best_is_none_that_diverged(sweep: Path) -> None:
     assert most_varied(found.trials) == "optim.lr"
 
 
+def test_a_trial_lies_where_the_table_says(tmp_path: Path) -> None:
+    (tmp_path / "trial-001").mkdir()
+    (tmp_path / "trial-001/metrics.csv").write_text("epoch,val/accuracy\n1,0.5\n")
+    (tmp_path / "trials.csv").write_text("trial,lr,ended,remark,folder,best\n4,0.1,finished,,trial-001,0.5\n")
+    (trial,) = read_sweep_folder(tmp_path).trials
+    assert (trial.number, trial.figures, trial.rows) == (4, {"best": 0.5}, [{"epoch": 1.0, "val/accuracy": 0.5}])
+
+
 def test_a_click_leads_to_the_trial(browser: Browser, sweep: Path) -> None:
     shown = Shown(browser, sweep / "index.html")
     assert "0.6" in (shown.page.locator("header strong").text_content() or "")

@@ -25,9 +25,9 @@ for epoch in range(len(done) + 1, epochs + 1):
         (folder / "summary.json").write_text(json.dumps({"diverged": True, "divergence": "loss inf in epoch 2"}))
         sys.exit(1)
     time.sleep(float(settings.get("pace", 0)))
-    done.append(f"{epoch},{lr * epoch / epochs},{1 - lr}")
+    done.append(f"{epoch},{lr * epoch / epochs},{1 - lr},{float(settings.get('pace', 0)) + 0.01}")
     partial = folder / "partial"
-    partial.write_text("\n".join(["epoch,val/accuracy,test/loss", *done]) + "\n")
+    partial.write_text("\n".join(["epoch,val/accuracy,test/loss,seconds", *done]) + "\n")
     partial.replace(metrics)
     (folder / "checkpoints/last.ckpt").touch()
 final = lr + 0.01 * int(settings.get("seed", 0))

@@ -53,6 +53,8 @@ def test_a_grid_runs_once_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFix
     assert [(row["lr"], row["model"]) for row in rows] == [(lr, model) for lr in ("0.1", "0.5", "2.0") for model in "ab"]
     assert [row["ended"] for row in rows] == ["finished"] * 4 + ["diverged"] * 2
     assert [float(row["best"]) for row in rows[:4]] == pytest.approx([0.1, 0.1, 0.5, 0.5])
+    assert [row["folder"] for row in rows] == [f"trial-00{number}" for number in range(6)]
+    assert [float(row["seconds"]) for row in rows[:4]] == [0.03] * 4, "three epochs of 0.01 s"
     output = capsys.readouterr().out
     assert "diverged: loss inf in epoch 2" in output
     assert "best val/accuracy 0.5" in output
@@ -221,12 +223,13 @@ def test_machines_that_start_together_share_the_trials(tmp_path: Path) -> None:
 
 
 def test_what_a_file_says_of_wandb_reaches_the_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    entries = {"project": "networks", "entity": "a-team", "description": "which rate is best"}
-    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 1}}, **entries)
+    entries = {"project": "networks", "entity": "a-team", "description": "which rate is best, see [/data/notes] :smile:"}
+    file = written(tmp_path, {"lr": [0.1], "note": ["[/bold]", ":x:"], "epochs": {"value": 1}}, **entries)
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     output = capsys.readouterr().out
-    assert "which rate is best" in output
+    assert "which rate is best, see [/data/notes] :smile:" in " ".join(output.split()), "no markup"
     assert "no W&B sweep object" in output
+    assert output.count("[/bold]") > 2, "in lines and in the table"
     command = (tmp_path / "tried/trial-000.txt").read_text().splitlines()[0].split()
     assert {"logger.project=networks", "logger.entity=a-team", "logger.group=tried"} <= set(command)
 
@@ -272,6 +275,27 @@ def test_mistakes_end_with_2_and_one_line(tmp_path: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 2
     assert "has changed since" in capsys.readouterr().err
+
+
+def test_a_typo_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    command = ["${interpreter}", "${program}", "${args_no_hyphens}"]
+    file = written(tmp_path, {"optim.lrr": [0.1], "modle": ["zfnet"]}, program="train.py", command=command)
+    assert sweep.main([str(file), "--runs", str(tmp_path / "runs")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "did you mean optim.lr?" in lines[0]
+    assert "did you mean model?" in lines[1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_trial_that_is_run_again_is_shown_from_its_own_folder(tmp_path: Path) -> None:
+    file = written(tmp_path, {"lr": [0.2], "crash": [True]})
+    assert sweep.main([str(file), "--runs", str(tmp_path)]) == 1
+    (tmp_path / "tried/mended").touch()
+    assert sweep.main([str(file), "--runs", str(tmp_path), "--retry-failed"]) == 0
+    (row,) = table(tmp_path)
+    assert (row["trial"], row["folder"]) == ("1", "trial-001")
 
 
 def test_trials_of_train_py_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

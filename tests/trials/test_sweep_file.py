@@ -10,7 +10,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from configs import SettingsError
 from configs.parser import parse
-from trials.command import trial_command
+from trials.command import trial_command, write_arguments
+from trials.mistakes import SweepFileError
 from trials.parameters import Choice
 from trials.sweep_file import read_sweep
 
@@ -79,11 +80,44 @@ early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3}
         ("method: grid\nmetric:\n  name: x\n  target: much\nparameters: {a: {value: 1}}\n", 4, "much is no number"),
         ("method: grid\nmetric:\n  name: x\n  goal: higher\nparameters: {a: {value: 1}}\n", 4, "minimize, maximize"),
         ("parameters: {a: {value: 1}}\n", 1, "method is missing"),
+        ("method: grid\n", 1, "parameters is missing"),
+        ("parameters: {a: {value: 1}}\nmetod: grid\n", 2, "did you mean method"),
+        ("method: grid\nparameters:\n  010: {value: 1}\n", 3, "8: a parameter's name is a text"),
+        ("method: grid\nparameters:\n  optim:\n    parameters:\n      yes: {value: 1}\n", 5, "a parameter's name is a text"),
+        ("method: grid\nparameters:\n  a.b: {value: 1}\n  a:\n    parameters:\n      b: {value: 1}\n", 6, "a.b is there twice"),
+        ("method: grid\nrun_cap: true\nparameters: {a: {value: 1}}\n", 2, "run_cap: must be a whole number"),
+        ("method: grid\nparameters: {a: {value: 1}}\nname: ''\n", 3, "name: must be a text, which is not empty"),
+        ("method: grid\nparameters: {a: {value: 1}}\nname: ' '\n", 3, "name: must be a text, which is not empty"),
+        ("method: grid\nparameters: {a: {value: 1}}\ncommand: python train.py\n", 3, "command: must be a list"),
+        ("method: grid\nparameters: {a: {value: 1}}\ncommand: []\n", 3, "command: must be a list"),
+        ("method: grid\nparameters: {a: {value: 1}}\ncommand: ['${interpreter}', '${args}']\n", 3, "names no program"),
     ],
 )
 def test_mistakes_are_refused_with_their_line(tmp_path: Path, text: str, line: int, message: str) -> None:
     with pytest.raises(SettingsError, match=f"line {line}: .*{message}"):
         read_sweep(written(tmp_path, text))
+
+
+def test_all_mistakes_are_said_each_with_its_line(tmp_path: Path) -> None:
+    text = """
+method: grid
+name: [a]
+metric: {name: x, goal: up}
+parameters:
+  a: 3
+  b: {values: []}
+  c: {value: 1}
+  d:
+    parameters:
+      e: {min: 2.0, max: 1.0}
+early_terminate: {type: other}
+command: []
+"""
+    with pytest.raises(SweepFileError) as caught:
+        read_sweep(written(tmp_path, text))
+    assert [mistake.partition(": ")[0].rpartition(" ")[2] for mistake in caught.value.mistakes] == [
+        "6", "7", "11", "3", "4", "13", "12",
+    ]  # fmt: skip
 
 
 def test_what_is_no_yaml_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -119,7 +153,10 @@ def test_commands_are_those_of_wandbs_own_agent(tmp_path: Path, monkeypatch: pyt
 
 def test_arguments_may_come_in_a_file_and_unknown_macros_are_refused(tmp_path: Path) -> None:
     text = "method: grid\nparameters: {a: {value: 1}}\ncommand: ['${program}', %s]\n"
-    (_, file) = trial_command(read_sweep(written(tmp_path, text % "'${args_json_file}'")), {"a": 1}, tmp_path / "x")
+    sweep = read_sweep(written(tmp_path, text % "'${args_json_file}'"))
+    (_, file) = trial_command(sweep, {"a": 1}, tmp_path / "trial-000.json")
+    assert not Path(file).exists(), "a command can be shown without a trace"
+    write_arguments(sweep, {"a": 1}, Path(file))
     assert yaml.safe_load(Path(file).read_text()) == {"a": 1}
     for macro, message in (("${unheard}", "not known"), ("${envvar:UNSET_HERE}", "is not set")):
         with pytest.raises(SettingsError, match=message):
