@@ -16,9 +16,10 @@ from benchmarks.loop import lightning_loop, processes
 from benchmarks.mirror import mirror
 from benchmarks.pictures import pictures
 from benchmarks.pipeline import input_pipeline
-from benchmarks.projections import projections, strongest_of_all_maps
+from benchmarks.projections import graphs, projections, strongest_of_all_maps
 from benchmarks.steps import training_steps
 from benchmarks.timing import Row
+from benchmarks.transposed import transposed_convolutions
 from configs import SettingsError
 from experiment.hardware import describe_hardware
 
@@ -31,6 +32,8 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "alexnet_pictures": partial(pictures, "alexnet"),
     "zfnet_pictures": partial(pictures, "zfnet"),
     "projections": projections,
+    "graphs": graphs,
+    "transposed": transposed_convolutions,
     "strongest": strongest_of_all_maps,
     "alexnet_processes": partial(processes, "alexnet"),
     "zfnet_processes": partial(processes, "zfnet"),

@@ -150,6 +150,8 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         self.root = os.path.expanduser(self.root)
+        if self.name == "folder" and self.root:  # page.py and resume= find the images of a run from any folder
+            self.root = os.path.abspath(self.root)
         self.archives, self.cache_dir = expand_home(self.archives), expand_home(self.cache_dir)
 
 

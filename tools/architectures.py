@@ -77,18 +77,18 @@ def main(names: list[str]) -> None:
         write(documented() | {name: row})
 
 
-def documented() -> dict[str, str]:
-    """Return the rows of the page, by network."""
-    table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+def documented(begin: str = BEGIN, end: str = END) -> dict[str, str]:
+    """Return the rows of a table of the page, by network."""
+    table = PAGE.read_text().partition(begin)[2].partition(end)[0]
     return {line.split("|")[1].strip(): line for line in table.strip().splitlines()[2:]}
 
 
-def write(rows: dict[str, str]) -> None:
-    """Write these rows into the page, in place of those that are there."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
+def write(rows: dict[str, str], begin: str = BEGIN, end: str = END) -> None:
+    """Write these rows into a table of the page, in place of those that are there."""
+    before, _, rest = PAGE.read_text().partition(begin)
     head = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
     table = "\n".join([head, *(rows[name] for name in sorted(rows))])
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}")
+    PAGE.write_text(f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}")
 
 
 # --- One network --------------------------------------------------------------------------------------------------------------
@@ -100,7 +100,12 @@ def examine(name: str) -> Row:
     if is_transformer(name):
         return Row(name, weights, layers=1, reason="a transformer: its one convolution cuts patches")
     torch.manual_seed(0)
-    network = drawn(torchvision.models.get_model(name, weights=None, **OPTIONS.get(name, {})).double().eval())
+    return examine_network(name, weights, torchvision.models.get_model(name, weights=None, **OPTIONS.get(name, {})))
+
+
+def examine_network(name: str, weights: float, network: nn.Module) -> Row:
+    """Return what is known of a network with so many million weights, which are drawn anew where they have one value."""
+    network = drawn(network.double().eval())
     size = next(size for size in SIZES if takes(network, size))
     image = torch.randn(1, 3, size, size, dtype=torch.float64)
     layers = layers_run(network, image)
@@ -188,6 +193,11 @@ def largest_error(network: nn.Module, image: Tensor, traces: list[LayerTrace], p
                 seen[layer] = output.clone()  # the network may overwrite its own
 
     handles = [module.register_forward_hook(keep) for module in network.modules()]
+    handles += [
+        module.register_forward_hook(lambda module, inputs, output: output.detach())
+        for name, module in network.named_modules()
+        if name.endswith(".gate")  # as timm calls that of squeeze-and-excitation: it is held
+    ]
     pixels = image.clone().requires_grad_()
     with other_derivatives():
         seen[""] = network(pixels)

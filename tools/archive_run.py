@@ -32,7 +32,9 @@ def archive_run(run: Path, archive: Path) -> dict[str, object]:
     for name in FILES:
         shutil.copy(run / name, archive / name)
     settings = load_settings(run / "config.yaml")
-    settings.data.root, settings.data.archives, settings.data.cache_dir, settings.runs = "data", None, None, "runs"
+    own = settings.data.name == "folder"  # a folder of images has no default: its own name, without where it lies
+    settings.data.root = Path(settings.data.root).name if own else "data"
+    settings.data.archives, settings.data.cache_dir, settings.runs = None, None, "runs"
     save_settings(settings, archive / "config.yaml")
     summary = json.loads((run / "summary.json").read_text())
     overrides = dict(word.partition("=")[::2] for word in summary["command"].split())

@@ -14,7 +14,7 @@ from datamodules.caltech101.archives import extract_from_zip, unpack_tar
 from datamodules.caltech101.checksums import verify
 from datamodules.caltech101.classes import BACKGROUND, image_names
 from datamodules.caltech101.download import URL, DownloadError, download
-from datamodules.decoding import is_hidden
+from datamodules.decoding import is_hidden, is_image
 
 IMAGES = "101_ObjectCategories"
 ANNOTATIONS = "Annotations"
@@ -24,6 +24,8 @@ OFFICIAL_ZIP = "caltech-101.zip"  # holds the two archives
 PARTIAL = ".caltech101.partial"
 LOCK = ".caltech101.lock"
 NAMED = 10  # missing images are named up to so many
+NAMED_CLASSES = 3
+ANEW = "set data.root to another folder, into which the whole data set is unpacked or downloaded"
 
 PLACES = (".", "caltech101", "caltech-101")
 """Where the images or their archives may be below ``data.root``: in it, where torchvision puts them, where the zip unpacks."""
@@ -47,13 +49,19 @@ def image_folder(root: Path, archives: Path | None) -> Path:
     may ask at once.
 
     Raises:
-        SettingsError: the images can't be had.
+        SettingsError: the images can't be had, or ``root`` has classes of somebody's own, among which nothing is put.
     """
     if folder := unpacked_folder(root):
         if (root / PARTIAL).exists():  # a process is about to remove it, or was killed before it could
             with suppress(OSError), FileLock(root / LOCK):
                 shutil.rmtree(root / PARTIAL, ignore_errors=True)
         return folder
+    if (own := _own_classes(root)) and not any(archive.is_file() for archive in _archives_below(root)):
+        named = ", ".join(own[:NAMED_CLASSES]) + (" and others" if len(own) > NAMED_CLASSES else "")
+        raise SettingsError(
+            f"data.root={root}: has images in {named}, and no {IMAGES}; for classes of your own: data=folder "
+            f"data.root={root}; for Caltech-101: {ANEW}"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / LOCK):
@@ -75,6 +83,19 @@ def unpacked_folder(root: Path) -> Path | None:
     return next((root / place / IMAGES for place in PLACES if (root / place / IMAGES).is_dir()), None)
 
 
+def _own_classes(root: Path) -> list[str]:
+    """Return the names of the folders in ``root``, or in its ``train/``, that hold images; none where they are fewer than two.
+
+    Folders of folders don't count: they are other data sets, beside which this one may be put.
+    """
+    for place in (root, root / "train"):
+        folders = sorted(path for path in place.iterdir() if path.is_dir() and not is_hidden(path)) if place.is_dir() else []
+        names = [folder.name for folder in folders if any(is_image(path) and not is_hidden(path) for path in folder.iterdir())]
+        if len(names) > 1:
+            return names
+    return []
+
+
 @contextmanager
 def _partial_folder(folder: Path) -> Iterator[Path]:
     """Make an empty folder to work in, which is removed at the end; so is, first, what a killed process has left there."""
@@ -90,11 +111,8 @@ def _archive_folder(archives: Path | None, root: Path, partial: Path) -> Path:
     """Return a folder that has the two archives, extracted from the official zip where only that is found, or downloaded."""
     if archives and archives.is_file():
         return archives.parent if archives.name == IMAGES_ARCHIVE else _extract(archives, partial)
-    for folder in ((archives or root) / place for place in PLACES):
-        if (folder / IMAGES_ARCHIVE).is_file():
-            return folder
-        if (folder / OFFICIAL_ZIP).is_file():
-            return _extract(folder / OFFICIAL_ZIP, partial)
+    if found := next((archive for archive in _archives_below(archives or root) if archive.is_file()), None):
+        return found.parent if found.name == IMAGES_ARCHIVE else _extract(found, partial)
     if archives:
         raise SettingsError(
             f"data.archives={archives}: there is no {IMAGES_ARCHIVE} or {OFFICIAL_ZIP} in it; correct it or leave it out"
@@ -110,6 +128,11 @@ def _archive_folder(archives: Path | None, root: Path, partial: Path) -> Path:
             "Without any of them, data=shapes trains on generated images."
         ) from error
     return _extract(archive, partial)
+
+
+def _archives_below(folder: Path) -> list[Path]:
+    """Return the places below a folder where archives are looked for, in that order."""
+    return [folder / place / name for place in PLACES for name in (IMAGES_ARCHIVE, OFFICIAL_ZIP)]
 
 
 def _extract(archive: Path, partial: Path) -> Path:
@@ -148,14 +171,13 @@ def list_images(folder: Path, background: bool, skip_missing: bool = False) -> L
             complete data set only.
     """
     found = _found(folder)
-    anew = "set data.root to another folder, into which the whole data set is unpacked or downloaded"
     if fault := _explain_incomplete(found, skip_missing):
         raise SettingsError(
-            f"{folder}: {fault}; for classes of your own: data=folder data.root={folder}; for Caltech-101: {anew}; "
+            f"{folder}: {fault}; for classes of your own: data=folder data.root={folder}; for Caltech-101: {ANEW}; "
             "to go on without what is missing: data.skip_broken=true"
         )
     if background and not any(file.startswith(f"{BACKGROUND}/") for file in found):
-        raise SettingsError(f"{folder}: has no {BACKGROUND}; leave out data.background, or {anew}")
+        raise SettingsError(f"{folder}: has no {BACKGROUND}; leave out data.background, or {ANEW}")
     names = image_names(background)
     files = [file for file in names if file in found]
     class_names = list(dict.fromkeys(file.partition("/")[0] for file in files))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import __main__ as program
-from benchmarks import devices, loop, mirror, pictures, pipeline, projections, steps
+from benchmarks import devices, loop, mirror, pictures, pipeline, projections, steps, transposed
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings, ModelSettings
 from datamodules.datamodule import ImageDataModule
@@ -90,6 +91,38 @@ def test_projections_are_measured_and_compared_with_captums(monkeypatch: pytest.
     monkeypatch.setattr(projections, "project_units", lambda traces, units: 1.001 * project_units(traces, units))
     with pytest.raises(AssertionError, match="conv1: the pictures of map 1 differ"):
         projections.projections(1)
+
+
+@pytest.mark.slow
+def test_graphs_are_measured_and_compared_with_captums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projections, "GRAPHS", {"resnet18": ["layer1.0.conv1"], "squeezenet1_1": ["features.3.expand3x3"]})
+    monkeypatch.setattr(projections, "GRAPH_SIZE", 64)
+    monkeypatch.setattr(projections, "GRAPH_MAPS", 2)
+    resnet, squeezenet = projections.graphs(1)
+    assert "layer1.0.conv1's 64 maps projected, resnet18, 64 px" in resnet.name
+    assert "over 2 evenly spaced maps" in squeezenet.meaning
+    assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in (resnet, squeezenet))
+    monkeypatch.setattr(projections, "project_units", lambda traces, units: 1.001 * project_units(traces, units))
+    with pytest.raises(AssertionError, match=r"layer1\.0\.conv1: the pictures of map 1 differ"):
+        projections.graphs(1)
+
+
+def test_both_forms_of_a_transposed_convolution_are_measured_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 5, 2, 1), nn.ReLU(), nn.Conv2d(4, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 3)
+    )
+    monkeypatch.setattr(transposed, "_networks", lambda: [("It", network, 33)])
+    rows = transposed.transposed_convolutions(1)
+    assert [row.name for row in rows[:2]] == [
+        f"It's 0: 3 to 4 maps, 5 px, stride 2, {what}" for what in ("whole maps", "boxes")
+    ]
+    taken = [row.meaning.split("takes the ")[1] for row in rows[::2]]
+    assert taken == ["sub-pixel one", "sub-pixel one", "torch's one", "torch's one"]
+    assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in rows)
+    form = transposed.subpixel_transposed_convolution
+    monkeypatch.setattr(transposed, "subpixel_transposed_convolution", lambda conv, value: 1.1 * form(conv, value))
+    with pytest.raises(AssertionError, match="not close"):
+        transposed.transposed_convolutions(1)
 
 
 def test_without_captum_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

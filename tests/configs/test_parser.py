@@ -234,8 +234,16 @@ def test_own_images_need_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALTECH101_ROOT", "/elsewhere")  # which is not where they are
     with pytest.raises(SettingsError, match=r"data=folder: say where your images are with data\.root=DIR"):
         parse(["data=folder"])
-    assert parse(["data=folder", "data.root=photos"]).data.root == "photos"
     assert parse([]).data.root == "/elsewhere"
+
+
+def test_the_settings_of_a_run_name_own_images_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    save_settings(parse(["data=folder", "data.root=../photos"]), tmp_path / "config.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(tmp_path / "config.yaml").data.root == str(tmp_path / "photos")
+    assert parse(["data=shapes", "data.root=data"]).data.root == "data", "another computer's data is in another place"
 
 
 def test_help_shows_what_a_run_gets() -> None:

@@ -1,4 +1,7 @@
-"""People's own photographs, from the command line: six classes of the real data set, renamed, train, sweep and show."""
+"""People's own photographs, from the command line: six classes of the real data set, renamed, train, sweep and show.
+
+All of it runs as processes of a bare clone. Trainings and sweeps are started in it, what shows them is started elsewhere.
+"""
 
 import csv
 import json
@@ -14,8 +17,8 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
-import sweep
 from configs import DataSettings
+from configs.parser import load_settings
 from datamodules.caltech101.files import ANNOTATIONS, image_folder
 from datamodules.caltech101.masks import read_polygon
 from experiment.run_folder import read_rows
@@ -59,26 +62,40 @@ def photos(real_settings: DataSettings, tmp_path_factory: pytest.TempPathFactory
     return root
 
 
-def train(folder: Path, *arguments: str) -> tuple[int, str]:
-    """What somebody types in a folder of his own, and what comes."""
+@pytest.fixture(scope="module")
+def clone(photos: Path) -> Path:
+    """The project's files beside the photographs: no data, no runs, nothing that was built."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        made = {"build", "data", "dist", "results", "runs", "site", "wandb"} if Path(folder) == ROOT else set()
+        return made | {name for name in names if name.startswith(".") or name in ("__pycache__", "tests")}
+
+    shutil.copytree(ROOT, photos.parent / "clone", ignore=left_out)
+    return photos.parent / "clone"
+
+
+def process(folder: Path, *command: str | Path) -> tuple[int, str]:
+    """What somebody types in a folder, and what comes."""
     folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=folder, capture_output=True, text=True, timeout=800
-    )
+    home = os.environ | {"HOME": str(folder.parent)}
+    done = subprocess.run([sys.executable, *command], cwd=folder, env=home, capture_output=True, text=True, timeout=800)
     return done.returncode, done.stdout + done.stderr
 
 
+def train(clone: Path, *arguments: str) -> tuple[int, str]:
+    return process(clone, "train.py", *arguments)
+
+
 @pytest.fixture(scope="module")
-def trained(photos: Path) -> Path:
+def trained(clone: Path, photos: Path) -> Path:
     """The folder of a run."""
-    here = photos.parent / "here"
     before = sorted(photos.rglob("*"))
-    status, output = train(here, "model=zfnet", f"data.root={photos}", *SMALL, "name=own", "trainer.max_epochs=1")
+    status, output = train(clone, "model=zfnet", *SMALL, "data.root=../photos", "name=own", "trainer.max_epochs=1")
     assert status == 0, output
     assert "photos: 6 classes" in output
     assert sorted(photos.rglob("*")) == before, "nothing is written among the photographs"
-    assert len(list((here / "data/cache").glob("photos-*.npy"))) == 1
-    return here / "runs/own"
+    assert len(list((clone / "data/cache").glob("photos-*.npy"))) == 1
+    return clone / "runs/own"
 
 
 def test_it_trains_and_shows_every_class(trained: Path) -> None:
@@ -101,73 +118,124 @@ def test_it_trains_and_shows_every_class(trained: Path) -> None:
     assert 0 < rows[-1]["inside/conv5"] < 1, "measured within the masks"
 
 
-def test_a_sweep_over_it_runs(photos: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(trained.parents[1])
-    monkeypatch.setenv("HOME", str(photos.parent))
-    values = {"model": "zfnet", "data": "folder", "data.root": "~/photos", "data.image_size": 67, "data.train_sizes": [67],
-              "data.batch_size": 16, "logger": "none", "trainer.max_epochs": 1, "viz.every_n_epochs": 0,
-              "viz.sensitivity": False}  # fmt: skip
+def test_its_page_is_made_anew_and_shows_a_photograph_from_elsewhere(clone: Path, trained: Path, photos: Path) -> None:
+    elsewhere = photos.parent / "elsewhere"
+    status, output = process(elsewhere, clone / "page.py", trained, "--out", "own.html")
+    assert status == 0, output
+    page = (elsewhere / "own.html").read_text()
+    assert all(name in page for name in NAMES.values())
+    assert 'src="pictures/' not in page, "it holds them itself"
+    shutil.copy(photos / "signs/IMG 1.jpg", elsewhere / "street.jpg")
+    status, output = process(elsewhere, clone / "page.py", trained, "--image", "street.jpg")
+    assert status == 0, output
+    lines = output.splitlines()
+    shares = dict(reversed(line.strip().split(maxsplit=1)) for line in lines[-6:-1])
+    assert set(shares) < set(NAMES.values()), "the five most probable classes"
+    assert lines[-1] == f"Open {trained / 'photographs/street.html'}"
+    assert "denet-class-5" in (trained / "photographs/street.html").read_text()
+
+
+def test_a_photograph_through_it_is_one_picture(clone: Path, trained: Path, photos: Path) -> None:
+    elsewhere = photos.parent / "elsewhere"
+    photograph = photos / "boats/IMG 2.webp"
+    status, output = process(elsewhere, clone / "look.py", photograph, "--run", trained, "--classes", "boats")
+    assert status == 0, output
+    assert "5 convolution layers (conv1 ... conv5), 6 classes; images of 3 x 67 x 67" in output
+    with Image.open(elsewhere / "IMG 2-seen.png") as picture:
+        assert np.asarray(picture).std() > 10
+
+
+def test_its_record_is_kept_without_the_place_of_the_photographs(clone: Path, trained: Path) -> None:
+    status, output = process(clone, "-m", "tools.archive_run", "runs/own", "results/own")
+    assert status == 0, output
+    kept = clone / "results/own"
+    assert load_settings(kept / "config.yaml").data.root == str(Path("photos").absolute()), "below wherever one is"
+    assert "root: photos\n" in (kept / "config.yaml").read_text()
+    assert (kept / "confusion.csv").read_text() == (trained / "confusion.csv").read_text()
+    with (clone / "results/runs.csv").open(newline="") as table:
+        assert [(row["model"], row["epochs"]) for row in csv.DictReader(table)] == [("zfnet", "1")]
+
+
+def test_a_sweep_over_it_runs_and_shows(clone: Path, trained: Path) -> None:
+    values = {"model": "zfnet", "data.image_size": 67, "data.train_sizes": [67], "data.batch_size": 16, "logger": "none",
+              "trainer.max_epochs": 1, "viz.every_n_epochs": 0, "viz.sensitivity": False}  # fmt: skip
     content = {
-        "program": str(ROOT / "train.py"), "name": "rates", "method": "grid",
+        "program": "train.py", "name": "rates", "method": "grid",
         "metric": {"name": "val/accuracy", "goal": "maximize"},
         "parameters": {key: {"value": value} for key, value in values.items()} | {"optim.lr": {"values": [0.0001, 0.0004]}},
         "command": ["${interpreter}", "${program}", "${args_no_hyphens}"],
     }  # fmt: skip
-    Path("rates.yaml").write_text(yaml.safe_dump(content))
-    assert sweep.main(["rates.yaml"]) == 0
-    with Path("runs/rates/trials.csv").open() as stream:
+    (clone / "rates.yaml").write_text(yaml.safe_dump(content))
+    status, output = process(clone, "sweep.py", "rates.yaml", "data=folder", "data.root=~/photos")
+    assert status == 0, output
+    with (clone / "runs/rates/trials.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["optim.lr"], row["ended"]) for row in rows] == [("0.0001", "finished"), ("0.0004", "finished")]
-    assert len(list(Path("data/cache").glob("photos-*.npy"))) == 1, "all trials share one cache"
+    assert len(list((clone / "data/cache").glob("photos-*.npy"))) == 1, "all trials share one cache"
+    status, output = process(clone.parent / "elsewhere", clone / "page.py", clone / "runs/rates", "--out", "rates.html")
+    assert status == 0, output
+    page = (clone.parent / "elsewhere/rates.html").read_text()
+    assert "trial-000" in page
+    assert "trial-001" in page
 
 
-def test_it_is_fine_tuned_on_other_classes_and_looks_at_a_picture_from_elsewhere(photos: Path, trained: Path) -> None:
-    here, checkpoint = trained.parents[1], trained / "checkpoints/last.ckpt"
+def test_it_is_fine_tuned_on_other_classes_and_looks_at_a_picture_from_elsewhere(
+    clone: Path, photos: Path, trained: Path
+) -> None:
+    checkpoint = trained / "checkpoints/last.ckpt"
     for name in ("dogs", "boats"):
-        shutil.copytree(photos / name, here / "pair" / name)
-    shutil.copy(photos / "signs/IMG 1.jpg", here / "street.jpg")
+        shutil.copytree(photos / name, clone / "pair" / name)
+    shutil.copy(photos / "signs/IMG 1.jpg", clone / "street.jpg")
     status, output = train(
-        here, "model=zfnet", "recipe=finetune", "data.root=pair", *SMALL, "name=tuned", "trainer.max_epochs=1",
+        clone, "model=zfnet", "recipe=finetune", "data.root=pair", *SMALL, "name=tuned", "trainer.max_epochs=1",
         f"model.weights={checkpoint}", "optim.lr=0.00001", "viz.probes=[street.jpg,dogs]", "viz.sensitivity=false",
     )  # fmt: skip
     assert status == 0, output
     assert f"Weights from {checkpoint} (6 classes); fc8 is new, as the classes differ" in output
-    (before, _), (after, class_names) = load_network(checkpoint), load_network(here / "runs/tuned/checkpoints/last.ckpt")
+    (before, _), (after, class_names) = load_network(checkpoint), load_network(clone / "runs/tuned/checkpoints/last.ckpt")
     assert class_names == ["boats", "dogs"]
     for layer in ("conv1", "conv5", "fc7"):
         old, new = before.get_parameter(f"{layer}.weight"), after.get_parameter(f"{layer}.weight")
         assert torch.nn.functional.cosine_similarity(old.flatten(), new.flatten(), dim=0) > 0.99
         assert not torch.equal(old, new), "it learns on"
-    captions = [entry["caption"] for entry in json.loads((here / "runs/tuned/pictures/denet/index.json").read_text())["1"]]
+    captions = [entry["caption"] for entry in json.loads((clone / "runs/tuned/pictures/denet/index.json").read_text())["1"]]
     assert "street.jpg (not of the data set): true class unknown, the predicted one stands in for it" in captions[0]
     assert "true class dogs" in captions[1]
     contents = torch.load(checkpoint, weights_only=True)
     contents["state_dict"]["network.conv1.weight"] *= 3
-    torch.save(contents, here / "strong.ckpt")
-    status, output = train(here, "model=zfnet", "data.root=pair", *SMALL, "model.weights=strong.ckpt")
+    torch.save(contents, clone / "strong.ckpt")
+    status, output = train(clone, "model=zfnet", "data.root=pair", *SMALL, "model.weights=strong.ckpt")
     assert status == 2, "by the default recipe the filters would lose the norms that they have now"
     assert output.splitlines()[-1].endswith("add recipe=finetune")
 
 
-def test_a_run_is_not_resumed_on_other_photographs(photos: Path, trained: Path) -> None:
+def test_a_run_is_not_resumed_on_other_photographs(clone: Path, photos: Path, trained: Path) -> None:
     more = photos.parent / "more/photos"
     shutil.copytree(photos, more)
     shutil.copy(photos / "signs/IMG 1.jpg", more / "signs/new.jpg")
-    status, output = train(trained.parents[1], f"resume={trained}", f"data.root={more}", "trainer.max_epochs=3")
+    status, output = train(clone, f"resume={trained}", f"data.root={more}", "trainer.max_epochs=3")
     assert status == 2
     assert output.splitlines()[-1].startswith("train.py: photos has other images than when the run began")
 
 
-def test_a_mistake_is_one_line(photos: Path) -> None:
+def test_a_mistake_is_one_line(clone: Path, photos: Path) -> None:
     (photos.parent / "broken/cat").mkdir(parents=True)
     (photos.parent / "broken/dog").mkdir()
     for name in ("cat", "dog"):
         (photos.parent / "broken" / name / "1.jpg").write_bytes(b"")
         for number in range(2, 8):
             shutil.copy(photos / "boats/IMG 1.webp", photos.parent / "broken" / name / f"{number}.webp")
-    status, output = train(photos.parent / "elsewhere", "data.root=../broken", *SMALL)
+    status, output = train(clone, "data.root=../broken", *SMALL)
     assert status == 2
     assert output.count("\n") == 1
     assert "2 of 14 images" in output
     assert "broken/cat/1.jpg" in output
     assert "broken/dog/1.jpg" in output
+    status, output = train(clone, "data.root=../photos")
+    assert status == 2
+    assert output.count("\n") == 1
+    assert output.endswith(
+        "Caltech-101: set data.root to another folder, into which the whole data set is unpacked or downloaded\n"
+    )
+    assert "data.root=../photos: has images in big cats, boats, dogs and others, and no 101_ObjectCategories;" in output
+    assert not (photos / "101_ObjectCategories").exists()

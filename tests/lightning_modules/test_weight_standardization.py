@@ -64,7 +64,8 @@ def test_a_training_keeps_them_so_and_every_layer_turns_at_the_same_rate(
 
 
 def test_rates_are_relative_to_the_filters_size(shapes: ImageDataModule, make_trainer: Callable[..., Trainer]) -> None:
-    model = Classifier(small_network(), 8, OptimSettings(lr=0.001, filter_rate=0.05, bias_rate=0.02, weight_decay=0.3), shapes.steps_per_epoch)
+    optim = OptimSettings(lr=0.001, filter_rate=0.05, bias_rate=0.02, weight_decay=0.3)
+    model = Classifier(small_network(), 8, optim, shapes.steps_per_epoch)
     trainer = make_trainer(1, [])
     trainer.fit(model, shapes)
     rates = [(group["initial_lr"], group["weight_decay"]) for group in trainer.optimizers[0].param_groups]

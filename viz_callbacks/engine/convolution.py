@@ -22,11 +22,18 @@ def transposed_convolution(conv: nn.Conv2d, value: Tensor, size: Sequence[int]) 
         value: v.
         size: rows and columns of the convolution's input.
     """
-    (top, bottom), (left, right) = padding_of(conv)
+    (top, _), (left, _) = padding_of(conv)
     height, width = size
     if is_subpixel_faster(conv):
         whole = subpixel_transposed_convolution(conv, value)
         return F.pad(whole, (-left, left + width - whole.shape[3], -top, top + height - whole.shape[2]))
+    return torch_transposed_convolution(conv, value, size)
+
+
+def torch_transposed_convolution(conv: nn.Conv2d, value: Tensor, size: Sequence[int]) -> Tensor:
+    """Return v' by torch's own gradient of a convolution, which takes every layer."""
+    (top, bottom), (left, right) = padding_of(conv)
+    height, width = size
     symmetric = (len(value), conv.in_channels, height + bottom - top, width + right - left)
     back: Tensor = conv2d_input(  # type: ignore[no-untyped-call]  # torch.nn.grad has no types
         symmetric, conv.weight, value, conv.stride, (top, left), conv.dilation, conv.groups

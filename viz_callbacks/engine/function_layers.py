@@ -4,7 +4,7 @@ A function of any other kind can be recorded, but has no way back.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -88,13 +88,10 @@ class DenseFunction(Function):
         return cast(Tensor | None, self.given("weight", "bias").get("bias"))
 
 
-class LayerNormFunction(Function):
-    """Layer normalisation with weights that the forward hands over, as ``F.layer_norm`` takes them."""
+class NormFunction(Function):
+    """Normalisation with weights that the forward hands over. A subclass names the arguments after the first."""
 
-    @property
-    def normalized_shape(self) -> list[int]:
-        """The shape of what is normalised together: the last dimensions."""
-        return list(cast(Sequence[int], self._settings()["normalized_shape"]))
+    names: ClassVar[tuple[str, ...]]
 
     @property
     def weight(self) -> Tensor | None:
@@ -107,4 +104,38 @@ class LayerNormFunction(Function):
         return cast(float, self._settings().get("eps", 1e-5))
 
     def _settings(self) -> dict[str, object]:
-        return self.given("normalized_shape", "weight", "bias", "eps")
+        return self.given(*self.names)
+
+
+class LayerNormFunction(NormFunction):
+    """Layer normalisation, as by ``F.layer_norm``."""
+
+    names = ("normalized_shape", "weight", "bias", "eps")
+
+    @property
+    def normalized_shape(self) -> list[int]:
+        """The shape of what is normalised together: the last dimensions."""
+        return list(cast(Sequence[int], self._settings()["normalized_shape"]))
+
+
+class GroupNormFunction(NormFunction):
+    """Group normalisation, as by ``F.group_norm``."""
+
+    names = ("num_groups", "weight", "bias", "eps")
+
+    @property
+    def num_groups(self) -> int:
+        """How many groups of channels are normalised, each by itself."""
+        return cast(int, self._settings()["num_groups"])
+
+
+class InstanceNormFunction(NormFunction):
+    """Instance normalisation, as by ``F.instance_norm``."""
+
+    names = ("running_mean", "running_var", "weight", "bias", "use_input_stats", "momentum", "eps")
+
+    @property
+    def running_var(self) -> Tensor | None:
+        """The variance that it takes in place of the image's own."""
+        settings = self._settings()
+        return None if settings.get("use_input_stats", True) else cast(Tensor | None, settings["running_var"])

@@ -6,6 +6,7 @@ A function that does what one of torch's layers does is that layer. The others a
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import nn
 
 from viz_callbacks.engine.expressions import OPERATORS, Expression, Value, parts_of, plain_name, values_of
@@ -14,6 +15,8 @@ from viz_callbacks.engine.function_layers import (
     Concatenate,
     DenseFunction,
     Function,
+    GroupNormFunction,
+    InstanceNormFunction,
     LayerNormFunction,
     LinearFunction,
     PlaceByPlace,
@@ -84,7 +87,12 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], str]] = {
 
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "stochastic_depth"}
 
-WITH_WEIGHTS = {"linear": DenseFunction, "layer_norm": LayerNormFunction}
+WITH_WEIGHTS = {
+    "linear": DenseFunction,
+    "layer_norm": LayerNormFunction,
+    "group_norm": GroupNormFunction,
+    "instance_norm": InstanceNormFunction,
+}
 """Functions with a kind of their own, since they go back by more than their adjoint."""
 
 LINEAR_TOGETHER = {"add", "sub", "rsub", "cat", "concat", "concatenate", "stack", "hstack", "vstack"}
@@ -92,7 +100,8 @@ LINEAR_TOGETHER = {"add", "sub", "rsub", "cat", "concat", "concatenate", "stack"
 
 LINEAR_ALONE = {
     "getitem", "chunk", "split", "tensor_split", "unbind", "select", "narrow", "view", "reshape", "flatten",
-    "unflatten", "view_as", "squeeze", "unsqueeze", "permute", "transpose", "swapaxes", "movedim", "expand", "repeat",
+    "unflatten", "view_as", "reshape_as", "squeeze", "unsqueeze", "permute", "transpose", "swapaxes", "movedim", "expand",
+    "expand_as", "repeat",
     "repeat_interleave", "roll", "flip", "contiguous", "clone", "to", "type", "type_as", "float", "double", "half",
     "bfloat16", "pad", "mean", "sum", "neg", "pos", "interpolate", "upsample", "pixel_shuffle", "pixel_unshuffle",
     "channel_shuffle", "mul", "multiply", "div", "truediv", "divide", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
@@ -101,8 +110,11 @@ LINEAR_ALONE = {
 }  # fmt: skip
 """Functions that are linear in the one value that they take, whatever else they take; of a division that is the dividend."""
 
+SHAPED_AS = {"view_as", "reshape_as", "expand_as", "type_as"}
+"""Those of them that take the shape, or the type, of a second value."""
+
 JOINING = {"cat", "concat", "concatenate", "stack", "hstack", "vstack"}
-"""Those of them that change the shape."""
+"""Functions of several values that change the shape."""
 
 PLACE_BY_PLACE = {
     "batch_norm", "mul", "multiply", "div", "truediv", "divide", "neg", "pos", "contiguous", "clone", "to", "type", "float",
@@ -116,16 +128,32 @@ MULTIPLE = {"chunk", "split", "tensor_split", "unbind"}
 BOUNDED = (nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Softmax)
 """Activations that gates come from, where two branches are multiplied."""
 
+SPREADING = {
+    "view", "reshape", "view_as", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "repeat",
+    "permute", "transpose", "getitem", "contiguous", "interpolate", "upsample",
+}  # fmt: skip
+"""Functions that may stand between such an activation and the product."""
 
-def layer_of(expression: Expression, came_from: Callable[[str], set[str]], layers: Mapping[str, nn.Module]) -> nn.Module:
+SPREADING_LAYERS = (nn.Upsample, nn.Flatten, nn.Unflatten, nn.Identity)
+
+Layers = Mapping[str, tuple[nn.Module, tuple[str, ...]]]
+"""Layers by name, each with the names of those whose outputs it takes."""
+
+
+def layer_of(expression: Expression, came_from: Callable[[str], set[str]], layers: Layers) -> nn.Module:
     """Return the layer that does what an expression does.
 
     Args:
         expression: takes at least one value.
         came_from: gives the names of all layers that a layer's output depends on.
-        layers: by name, those before it.
+        layers: those before it.
     """
     return _torchs_layer(expression) or _kind_of_function(expression, came_from, layers)
+
+
+def shape_alone(argument: object) -> object:
+    """Return an argument of which a function takes the shape and the type, and none of the numbers."""
+    return Expression(torch.empty_like, (argument,), {}, is_size=True) if values_of(argument) else argument
 
 
 def _torchs_layer(expression: Expression) -> nn.Module | None:
@@ -148,9 +176,7 @@ def _torchs_layer(expression: Expression) -> nn.Module | None:
     return make(**options).eval()
 
 
-def _kind_of_function(
-    expression: Expression, came_from: Callable[[str], set[str]], layers: Mapping[str, nn.Module]
-) -> Function:
+def _kind_of_function(expression: Expression, came_from: Callable[[str], set[str]], layers: Layers) -> Function:
     name, carried = expression.name, values_of(expression, within_sizes=False)
     operands = expression.arguments
     plain = not expression.options and len(operands) == 2 and all(isinstance(each, Value) for each in operands)
@@ -206,14 +232,25 @@ def _training_of(
     return training is not False
 
 
-def _gate_of(one: str, other: str, came_from: Callable[[str], set[str]], layers: Mapping[str, nn.Module]) -> int | None:
+def _gate_of(one: str, other: str, came_from: Callable[[str], set[str]], layers: Layers) -> int | None:
     """Return which of two factors, 0 or 1, is the gate: the one computed from the other, or else the bounded one."""
     if one in came_from(other):
         return 1
     if other in came_from(one):
         return 0
-    bounded = [isinstance(layers.get(name), BOUNDED) for name in (one, other)]
+    bounded = [_is_bounded(name, layers) for name in (one, other)]
     return bounded.index(True) if sum(bounded) == 1 else None
+
+
+def _is_bounded(name: str, layers: Layers) -> bool:
+    """Return whether a value comes from a bounded activation, spread out or in another shape."""
+    if name not in layers:  # the images
+        return False
+    layer, sources = layers[name]
+    is_function = isinstance(layer, LinearFunction) and layer.carried == 1 and layer.expression.name in SPREADING
+    if is_function or isinstance(layer, SPREADING_LAYERS):
+        return _is_bounded(sources[0], layers)
+    return isinstance(layer, BOUNDED)
 
 
 def works_in_place(function: Callable[..., object] | str, arguments: Sequence[object], options: Mapping[str, object]) -> bool:

@@ -15,9 +15,9 @@ from torch import fx, nn
 
 from viz_callbacks.engine.backward import BACKWARD_RULES
 from viz_callbacks.engine.copies import eval_copy
-from viz_callbacks.engine.expressions import Attribute, Expression, Value, values_of
+from viz_callbacks.engine.expressions import Attribute, Expression, Value, plain_name, values_of
 from viz_callbacks.engine.function_layers import Function
-from viz_callbacks.engine.functions import MULTIPLE, layer_of, works_in_place
+from viz_callbacks.engine.functions import MULTIPLE, SHAPED_AS, layer_of, shape_alone, works_in_place
 from viz_callbacks.engine.layer_trace import IMAGES
 from viz_callbacks.engine.tracing import LayerTracer, SingleInput, UntraceableError, is_layer, reason_of, unwrapped
 
@@ -180,12 +180,16 @@ class _GraphBuilder:
         is_size = _asks_for_shape(node) or (bool(inputs) and all(isinstance(e, Expression) and e.is_size for e in inputs))
         function: Any = node.target
         in_place = works_in_place(function, arguments, options)
+        if plain_name(function) in SHAPED_AS:
+            arguments = (arguments[0], *map(shape_alone, arguments[1:]))
+            options = {name: shape_alone(each) for name, each in options.items()}
         expression = Expression(function, arguments, options, is_size, in_place)
         self.known[node] = expression
         unused = not node.users and not expression.in_place
         if is_size or unused or not values_of(expression) or self._gives_several(expression):
             return
-        layer = layer_of(expression, self.ancestors.__getitem__, {each.name: each.layer for each in self.nodes})
+        before = {each.name: (each.layer, each.sources) for each in self.nodes}
+        layer = layer_of(expression, self.ancestors.__getitem__, before)
         sources = list(layer.sources) if isinstance(layer, Function) else values_of(expression)
         closed = f" The forward calls {_qualified_name(node)} on {_outputs(sources)}." if type(layer) is Function else ""
         used = {each.name for each in self.nodes} | self.paths
@@ -231,10 +235,12 @@ def _unused(name: str, used: set[str]) -> str:
 
 
 def _asks_for_shape(node: fx.Node) -> bool:
-    """Return whether a node is about a value's shape or type alone: x.shape, x.size(), x.size(0), x.device."""
+    """Return whether a node is about a value's shape or type alone: x.shape, x.size(0), x.device, torch.zeros_like(x)."""
     if node.op == "call_method":
-        return node.target in ("size", "dim", "numel")
-    return node.target is getattr and node.args[1] in ("shape", "ndim", "dtype", "device")
+        return node.target in ("size", "dim", "numel", "new_zeros", "new_ones")
+    if node.target is getattr:
+        return node.args[1] in ("shape", "ndim", "dtype", "device")
+    return node.target in (torch.zeros_like, torch.ones_like)
 
 
 # --- Messages -----------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class Lens:
 
     Args:
         network: any that ``record`` can follow, on any device, in any mode; it is left as it is.
-        class_names: of its outputs [default: ImageNet's for torchvision's networks of 1000 classes, else numbers].
+        class_names: of its outputs [default: ImageNet's for torchvision's and timm's of 1000 classes, else numbers].
         size: side of the square that photographs become, in pixels [default: found out, see ``find_input``].
         mean: of each channel, for values from 0 to 1 [default: ImageNet's, or the network's own where it says so].
         std: of each channel, likewise.

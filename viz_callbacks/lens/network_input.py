@@ -24,7 +24,8 @@ def find_input(
     timm say theirs, and their mean and std. Otherwise these are ImageNet's, which networks of torchvision were trained with.
 
     Raises:
-        ValueError: there is no convolution, the network runs on no size that was tried, or only one of mean and std is given.
+        ValueError: there is no convolution, the network runs on no size that was tried, only one of mean and std is given, or
+            they have neither one value nor one for each channel.
     """
     first = next((each for each in network.modules() if isinstance(each, nn.Conv2d)), None)
     if first is None:
@@ -34,27 +35,32 @@ def find_input(
     said: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}  # timm's
     size = size or (said["input_size"][-1] if "input_size" in said else _find_size(network, first.in_channels))
     if mean is not None and std is not None:
+        if not {len(mean), len(std)} <= {1, first.in_channels}:
+            raise ValueError(
+                f"mean and std have {len(mean)} and {len(std)} values; give one, or one for each of the {first.in_channels} "
+                "channels."
+            )
         return InputFormat(first.in_channels, size, tuple(mean), tuple(std), stretch)
-    if "mean" in said and "std" in said:
+    if {len(said.get("mean", ())), len(said.get("std", ()))} == {first.in_channels}:  # it may have been given others
         return InputFormat(first.in_channels, size, tuple(said["mean"]), tuple(said["std"]), stretch, "the network's own")
     if first.in_channels != 3:
         return InputFormat(first.in_channels, size, (0.0,), (1.0,), stretch, "none, as none is given")
-    known = _is_from_torchvision(network)
+    known = _is_from(network, "torchvision")
     origin = "ImageNet's" if known else "ImageNet's, as none is given: mean= and std= change it"
     return InputFormat(3, size, IMAGENET_MEAN, IMAGENET_STD, stretch, origin)
 
 
 def find_class_names(network: nn.Module, classes: int) -> list[str]:
-    """Return the names of a network's classes: ImageNet's for torchvision's networks of 1000 classes, else their numbers."""
-    if classes == 1000 and _is_from_torchvision(network):
+    """Return the names of a network's classes: ImageNet's for torchvision's and timm's of 1000 classes, else their numbers."""
+    if classes == 1000 and _is_from(network, "torchvision", "timm"):  # timm needs torchvision
         weights = importlib.import_module("torchvision.models").AlexNet_Weights.DEFAULT  # all of them have the same classes
         names: list[str] = weights.meta["categories"]
         return names
     return [str(number) for number in range(classes)]
 
 
-def _is_from_torchvision(network: nn.Module) -> bool:
-    return type(network).__module__.startswith("torchvision.models.")
+def _is_from(network: nn.Module, *libraries: str) -> bool:
+    return type(network).__module__.startswith(tuple(f"{library}.models." for library in libraries))
 
 
 def _find_size(network: nn.Module, channels: int) -> int:

@@ -9,9 +9,10 @@ import pytest
 
 from configs import DataSettings, SettingsError
 from configs.parser import parse
-from datamodules.caltech101 import masks
+from datamodules.caltech101 import files, masks
 from datamodules.caltech101.datamodule import Caltech101
 from datamodules.caltech101.files import image_folder, list_images
+from tests.datamodules.photographs import write
 from tests.datamodules.stand_in import STAND_IN_IMAGES, jpeg
 
 
@@ -102,6 +103,30 @@ def test_classes_of_ones_own_below_that_name_are_told_the_way_that_loses_nothing
         (folder / name / "1.jpg").write_bytes(jpeg(1))
     with pytest.raises(SettingsError, match=rf"has 2 of 101 classes and 2 of 8,677 images .* data=folder data\.root={folder};"):
         list_images(folder, background=False)
+
+
+@pytest.mark.parametrize("place", ["photos", "photos/train"])
+def test_nothing_is_put_among_classes_of_ones_own(
+    place: str, stand_in_archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """data.root=photos without data=folder, whether the data set would have been downloaded or unpacked."""
+    monkeypatch.setattr(files, "download", lambda archive: pytest.fail("it begins to download"))
+    root = tmp_path / "photos"
+    write(tmp_path / place, "cat/1.jpg", "dog/1.png", "fish/1.webp", "horse/1.jpg")
+    before = sorted(root.rglob("*"))
+    for archives in (None, stand_in_archives):
+        with pytest.raises(SettingsError, match=rf": data=folder data\.root={root};") as refused:
+            image_folder(root, archives)
+        assert "has images in cat, dog, fish and others, and no 101_ObjectCategories;" in str(refused.value)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_it_is_put_beside_other_data_sets_and_where_its_archives_are(stand_in_archives: Path, tmp_path: Path) -> None:
+    write(tmp_path / "sets", "flowers/rose/1.jpg", "birds/wren/1.jpg", "scans/1.jpg", ".cache/1.jpg")
+    assert image_folder(tmp_path / "sets", stand_in_archives) == tmp_path / "sets/101_ObjectCategories"
+    write(tmp_path / "full", "cat/1.jpg", "dog/1.jpg")
+    shutil.copytree(stand_in_archives, tmp_path / "full", dirs_exist_ok=True)
+    assert image_folder(tmp_path / "full", None) == tmp_path / "full/101_ObjectCategories"
 
 
 @pytest.mark.parametrize("words", ["remove", "delete", "rm ", "erase", "clear the folder"])

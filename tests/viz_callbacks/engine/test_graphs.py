@@ -1,5 +1,6 @@
 """Sums, joins, gates and functions on the way back: against autograd, which knows the true derivative where nothing is held."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -18,7 +19,10 @@ from viz_callbacks.engine.receptive_field import receptive_field
 def parts(run: Callable[[Does, Tensor], object]) -> Does:
     """Linear layers alone, so that the way back is the derivative."""
     torch.manual_seed(0)
-    network = Does(run, conv=nn.Conv2d(4, 4, 3, padding=1), pool=nn.AvgPool2d(2, 1, 1), dense=nn.Linear(4, 4)).double()
+    network = Does(
+        run, conv=nn.Conv2d(4, 4, 3, padding=1), pool=nn.AvgPool2d(2, 1, 1), dense=nn.Linear(4, 4), up=nn.Upsample((5, 6))
+    )
+    network.double()
     network.register_buffer("scale", torch.rand(4, 1, 1, dtype=torch.float64))
     network.register_parameter("shift", nn.Parameter(torch.rand(4, 1, 1, dtype=torch.float64)))
     return network
@@ -67,6 +71,9 @@ LINEAR: list[Callable[[Does, Tensor], object]] = [
     lambda self, x: F.conv2d(x, self.conv.weight - self.conv.weight.mean(), self.conv.bias, padding=1),
     lambda self, x: self.conv(x).float().double(),
     lambda self, x: F.dropout(self.conv(x), 0.5, self.training),
+    lambda self, x: self.pool(x).mean((2, 3), keepdim=True).expand_as(self.conv(x)),
+    lambda self, x: self.conv(x).flatten(2).view_as(x) + x.flatten(1).reshape_as(other=self.conv(x)),
+    lambda self, x: torch.cat([self.conv(x), torch.zeros_like(x), x.new_ones(x.shape)], 1),
     in_place,
 ]
 
@@ -93,6 +100,9 @@ GATED: list[tuple[Callable[[Does, Tensor], object], int]] = [
     (lambda self, x: (y := self.conv(x)) * torch.sigmoid(self.pool(y)[:, :, 1:, 1:]), 1),
     (lambda self, x: torch.sigmoid(y := self.conv(x)) * y, 0),
     (lambda self, x: torch.mul(self.conv(x), F.hardsigmoid(self.pool(x)[:, :, 1:, 1:])), 1),
+    (lambda self, x: self.conv(x) * F.interpolate(torch.sigmoid(F.avg_pool2d(x, 2)), size=x.shape[2:]), 1),
+    (lambda self, x: self.up(torch.sigmoid(F.avg_pool2d(x, 2))) * self.conv(x), 0),
+    (lambda self, x: self.conv(x) * torch.sigmoid(x.mean((2, 3))).view(-1, 4, 1, 1).expand_as(x), 1),
 ]
 
 
@@ -160,6 +170,46 @@ def test_a_layer_norm_by_a_function_is_the_layer() -> None:
     value = torch.randn_like(x)
     expected = value * norm.weight.detach()[:, None, None] / (x.var(1, correction=0, keepdim=True) + norm.eps).sqrt()
     torch.testing.assert_close(backproject(traces, value), expected)
+
+
+class GroupNormAct(nn.GroupNorm):
+    """As in timm: a group norm with its activation."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.relu(F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps))
+
+
+class InstanceNormAct(nn.InstanceNorm2d):
+    """The same of an instance norm."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        own = not self.track_running_stats
+        return F.relu(F.instance_norm(input, self.running_mean, self.running_var, self.weight, self.bias, own, eps=self.eps))
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        GroupNormAct(2, 4),
+        GroupNormAct(4, 4, affine=False),
+        InstanceNormAct(4, affine=True),
+        InstanceNormAct(4, affine=True, track_running_stats=True),
+    ],
+)
+def test_a_group_or_instance_norm_by_a_function_is_the_layer(norm: GroupNormAct | InstanceNormAct) -> None:
+    """Their own rules are compared with plain ones; here it is that a function is the layer."""
+    layer = norm.double().eval()
+    for tensor in layer.state_dict(keep_vars=True).values():
+        if tensor.is_floating_point():
+            nn.init.uniform_(tensor, 0.5, 2)
+    torchs = copy.deepcopy(layer)
+    torchs.__class__ = type(layer).__base__
+    conv, images = nn.Conv2d(3, 4, 3, dtype=torch.float64), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    ours, theirs = (record(nn.Sequential(conv, *rest), images) for rest in ([layer], [torchs, nn.ReLU()]))
+    assert torch.equal(feature_maps(ours, "0"), feature_maps(theirs, "0"))
+    assert receptive_field(ours) == receptive_field(theirs)
+    value = torch.randn_like(ours[-1].output)
+    torch.testing.assert_close(backproject(ours, value), backproject(theirs, value))
 
 
 class FrozenNorm(nn.Module):

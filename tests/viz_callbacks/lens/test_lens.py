@@ -12,6 +12,7 @@ from torch import nn
 from viz_callbacks import Lens
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.layer_trace import IMAGES
+from viz_callbacks.lens.network_input import find_class_names
 from viz_callbacks.lens.photographs import Photograph
 from viz_callbacks.lens.seen import evenly_chosen
 from viz_callbacks.methods.deconvolution import deconvolution, one_map, strongest_activation
@@ -128,6 +129,11 @@ def test_size_channels_and_normalisation_are_found() -> None:
     timms.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}  # type: ignore[assignment]
     found = Lens(timms).input
     assert (found.mean, found.origin) == ((0.1, 0.2, 0.3), "the network's own")
+    grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    grey.pretrained_cfg = timms.pretrained_cfg  # as timm leaves it where other channels are asked for
+    assert (Lens(grey).input.mean, Lens(grey).input.origin) == ((0.0,), "none, as none is given")
+    with pytest.raises(ValueError, match=r"mean and std have 3 and 1 values; give one, or one for each of the 1 channels"):
+        Lens(grey, mean=[0.5] * 3, std=[0.5])
 
 
 def test_torchvisions_networks_have_the_classes_of_imagenet() -> None:
@@ -137,6 +143,9 @@ def test_torchvisions_networks_have_the_classes_of_imagenet() -> None:
     assert torch.equal(seen.denet("Tabby").tensor, seen.denet(281).tensor)
     with pytest.raises(ValueError, match=r"There is no class 'tabi'\. Did you mean .*tabby"):
         seen.denet("tabi")
+    timms = type("ResNet", (nn.Sequential,), {"__module__": "timm.models.resnet"})
+    assert find_class_names(timms(), 1000)[281] == "tabby"
+    assert find_class_names(timms(), 10)[:2] == ["0", "1"]
 
 
 def test_the_picture_shows_layers_and_classes_at_one_glance(lens: Lens) -> None:

@@ -4,7 +4,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from viz_callbacks.engine.function_layers import LayerNormFunction
+from viz_callbacks.engine.function_layers import GroupNormFunction, InstanceNormFunction, LayerNormFunction
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.registry import Back, backward_rule
 from viz_callbacks.engine.windows import one_place
@@ -23,7 +23,7 @@ def batch_norm_scale(trace: LayerTrace, value: Tensor) -> Back:
     return value * _along_channels(_scale(variance, norm.eps, norm.weight), x)
 
 
-@backward_rule(nn.GroupNorm, window=one_place, before_activation=True)
+@backward_rule(nn.GroupNorm, GroupNormFunction, window=one_place, before_activation=True)
 def group_norm_scale(trace: LayerTrace, value: Tensor) -> Back:
     """Return v g / sqrt(var + eps) with the variance of each group of channels of the image, held like a switch."""
     norm, x = cast(nn.GroupNorm, trace.layer), trace.input
@@ -32,7 +32,9 @@ def group_norm_scale(trace: LayerTrace, value: Tensor) -> Back:
     return value * _along_channels(_scale(variance, norm.eps, norm.weight), x)
 
 
-@backward_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, window=one_place, before_activation=True)
+@backward_rule(
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, InstanceNormFunction, window=one_place, before_activation=True
+)
 def instance_norm_scale(trace: LayerTrace, value: Tensor) -> Back:
     """Return v g / sqrt(var + eps) with the variance of each channel of the image, held, or the running one if it has that."""
     norm, x = cast(nn.InstanceNorm2d, trace.layer), trace.input
