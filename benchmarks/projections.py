@@ -188,7 +188,8 @@ def captums_deconvolution() -> "type[NeuronDeconvolution]":
         from captum.attr import NeuronDeconvolution
     except ImportError as missing:
         raise SettingsError("this comparison needs Captum: pip install -e '.[test]'") from missing
-    return NeuronDeconvolution
+    found: type[NeuronDeconvolution] = NeuronDeconvolution
+    return found
 
 
 def strongest_of_all_maps(repeats: int) -> list[Row]:

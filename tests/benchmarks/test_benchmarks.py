@@ -16,6 +16,7 @@ from datamodules.datamodule import ImageDataModule
 from lightning_modules.networks.layers import LocalResponseNorm
 from lightning_modules.networks.registry import build_network
 from tests.small_network import small_network
+from viz_callbacks.engine.convolution import subpixel_transposed_convolution
 from viz_callbacks.methods.unit_projection import project_units
 
 
@@ -119,7 +120,7 @@ def test_both_forms_of_a_transposed_convolution_are_measured_and_compared(monkey
     taken = [row.meaning.split("takes the ")[1] for row in rows[::2]]
     assert taken == ["sub-pixel one", "sub-pixel one", "torch's one", "torch's one"]
     assert all(row.ours > 0 and row.theirs > 0 and row.spread for row in rows)
-    form = transposed.subpixel_transposed_convolution
+    form = subpixel_transposed_convolution
     monkeypatch.setattr(transposed, "subpixel_transposed_convolution", lambda conv, value: 1.1 * form(conv, value))
     with pytest.raises(AssertionError, match="not close"):
         transposed.transposed_convolutions(1)

@@ -21,7 +21,16 @@ def test_a_screenshot_shows_the_section_asked_for(
     page = tmp_path / "page.html"
     page.write_text(PAGE)
     where = [*(["--section", section] if section else []), *(["--dark"] if dark else [])]
-    command = [sys.executable, "-m", "tools.screenshot", page, tmp_path / "page.png", "--width=320", "--height=200", *where]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.screenshot",
+        f"{page}",
+        f"{tmp_path}/page.png",
+        "--width=320",
+        "--height=200",
+        *where,
+    ]
     subprocess.run(command, check=True, timeout=120)  # a process of its own, as Playwright allows one browser session in each
     with Image.open(tmp_path / "page.png") as picture:
         assert picture.size == (320, 200)

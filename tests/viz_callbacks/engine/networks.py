@@ -56,6 +56,7 @@ class Does(nn.Module):
     relu: nn.ReLU
     relu_1: nn.Module
     pool: nn.Module
+    up: nn.Module
     dense: nn.Linear
     flatten: nn.Module
     features: nn.Module
