@@ -196,7 +196,7 @@ def largest_error(network: nn.Module, image: Tensor, traces: list[LayerTrace], p
     handles += [
         module.register_forward_hook(lambda module, inputs, output: output.detach())
         for name, module in network.named_modules()
-        if name.endswith(".gate")  # as timm calls that of squeeze-and-excitation: it is held
+        if name.endswith((".gate", ".gate_fn", ".rsoftmax"))  # as timm calls what a value is multiplied by: it is held
     ]
     pixels = image.clone().requires_grad_()
     with other_derivatives():
