@@ -17,7 +17,7 @@ def test_a_whole_training_goes_on_without_broken_images_and_names_them(tmp_path:
     reasons = break_files(root)
     words = ["data=folder", f"data.root={root}", f"data.cache_dir={tmp_path / 'cache'}", "data.image_size=67",
              "data.train_sizes=[67]", "data.batch_size=4", "logger=none", "viz.sensitivity=false", "trainer.max_epochs=2",
-             f"runs={folder.parent}", "name=run"]  # fmt: skip
+             "optim.lr=0.00003", f"runs={folder.parent}", "name=run"]  # fmt: skip
     status, output = run(*words)
     assert status == 2, output
     assert "can't be read" in output

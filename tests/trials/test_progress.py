@@ -8,6 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from configs.parser import parse, save_settings
 from trials.command import display_name
 from trials.progress import SweepProgress
 from trials.runner import Running
@@ -54,7 +55,7 @@ def test_each_running_trial_has_a_line(tmp_path: Path) -> None:
     folder = tmp_path / "trial-000"
     folder.mkdir()
     trial.set_user_attr("folder", str(folder))
-    (folder / "config.yaml").write_text("trainer: {max_epochs: 5}\n")
+    save_settings(parse(["trainer.max_epochs=5"]), folder / "config.yaml")
     rows = [{"epoch": 1.0, "seconds": 10.0, "val/accuracy": 0.25}, {"epoch": 2.0, "seconds": 12.0, "val/accuracy": 0.125}]
     console = Console(file=io.StringIO(), force_terminal=True, width=300, color_system=None, markup=False, emoji=False)
     with SweepProgress(study, console, jobs=1) as progress:
