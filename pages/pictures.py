@@ -66,13 +66,16 @@ class Sprites:
         return self._known[content]
 
     def add_projection(self, file: Path) -> str:
-        """Return the source of a projection, made smaller where it becomes part of the page."""
+        """Return the source of a projection, made smaller where it becomes part of the page; empty where it can't be read."""
         if not self.inline or not file.is_file():
             return self.add_file(file)
         stream = io.BytesIO()
-        with Image.open(file) as picture:
-            picture.thumbnail((PROJECTION, PROJECTION), Image.Resampling.LANCZOS)
-            picture.save(stream, "webp", quality=60, method=4)
+        try:
+            with Image.open(file) as picture:
+                picture.thumbnail((PROJECTION, PROJECTION), Image.Resampling.LANCZOS)
+                picture.save(stream, "webp", quality=60, method=4)
+        except OSError:
+            return ""
         return self.add_bytes(stream.getvalue())
 
 
@@ -148,8 +151,11 @@ def cut_tiles(file: Path, entry: Entry) -> Grey | None:
     """Cut a sprite of maps into them, (K, h, w); None where it can't be read."""
     if not file.is_file():
         return None
-    with Image.open(file) as sprite:
-        pixels = np.asarray(sprite.convert("L"))
+    try:
+        with Image.open(file) as sprite:
+            pixels = np.asarray(sprite.convert("L"))
+    except OSError:
+        return None
     side, columns, shown = entry["maps"]["side"], entry["maps"]["columns"], entry["maps"]["shown"]
     columns = min(columns, pixels.shape[1] // side)
     places = [divmod(unit, columns) for unit in range(shown)]
@@ -158,7 +164,7 @@ def cut_tiles(file: Path, entry: Entry) -> Grey | None:
 
 def _deconvolution(run: RunData, entry: Entry, units: dict[str, list[int]], sprites: Sprites) -> Entry:
     folder = run.folder / "pictures/deconvolution"
-    chosen = units[entry["place"].split("/")[1]]
+    chosen = units.get(entry["place"].split("/")[1], [])  # none where no picture of the layer can be read
     facts = _facts(entry)
     facts["sprites"]["projection"] = sprites.add_projection(folder / entry["sprites"]["projection"])
     file, side = folder / entry["sprites"]["maps"], entry["maps"]["side"]
@@ -169,7 +175,9 @@ def _deconvolution(run: RunData, entry: Entry, units: dict[str, list[int]], spri
         return facts
     tiles = cut_tiles(file, entry)
     facts |= {"columns": COLUMNS, "rows": -(-len(chosen) // COLUMNS), "places": list(range(len(chosen))), "side": side}
-    facts["sprites"]["maps"] = "" if tiles is None else sprites.add_bytes(_encode(tiles[[unit - 1 for unit in chosen]], side))
+    facts["sprites"]["maps"] = (
+        "" if tiles is None or not chosen else sprites.add_bytes(_encode(tiles[[unit - 1 for unit in chosen]], side))
+    )
     return facts
 
 

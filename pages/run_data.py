@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,11 +105,9 @@ def read_run(folder: Path) -> RunData:
     """Read what a run has left so far.
 
     Raises:
-        SettingsError: the folder is no run's.
+        SettingsError: the folder is no run's, or its settings or figures are damaged.
     """
-    config = folder / "config.yaml"
-    if not config.is_file():
-        raise SettingsError(f"{folder}: no run's folder, as it has no config.yaml")
+    settings = _read_settings(folder)
     rows = read_rows(folder / "metrics.csv")
     summary: dict[str, Any] = _read_json(folder / "summary.json", {})
     predictions = _read_predictions(folder / "predictions.csv")
@@ -122,7 +121,6 @@ def read_run(folder: Path) -> RunData:
         missing.append(f"the training diverged: {summary.get('divergence')}")
     if not predictions:
         missing.append("no predictions of single test images, so no mistakes and no comparison image by image")
-    settings = yaml.safe_load(config.read_text())
     probes = _read_probes(folder / "pictures/probes/index.json", pictures["deconvolution"])
     taught = folder / "split/train.txt"
     train_images = taught.read_bytes().count(b"\n") if taught.is_file() else 0
@@ -130,11 +128,8 @@ def read_run(folder: Path) -> RunData:
 
 
 def read_rows(file: Path) -> list[Row]:
-    """Read the figures of each epoch from ``metrics.csv``; none where it is missing."""
-    if not file.is_file():
-        return []
-    with file.open(newline="") as stream:
-        return [finite_numbers(row) for row in csv.DictReader(stream)]
+    """Read the figures of each epoch from ``metrics.csv``; none where it is missing. Raises SettingsError if it is damaged."""
+    return _read_table(file, finite_numbers)
 
 
 def finite_numbers(row: dict[str, str]) -> Row:
@@ -142,17 +137,41 @@ def finite_numbers(row: dict[str, str]) -> Row:
     return {name: value for name, cell in row.items() if cell and math.isfinite(value := float(cell))}
 
 
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """Read ``config.yaml``: groups by name, with what a page can't do without."""
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise SettingsError(f"{folder}: no run's folder, as it has no config.yaml")
+    try:
+        settings: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        named = [settings["model"]["name"], settings["data"]["name"]]
+        epochs = settings["trainer"]["max_epochs"]
+    except (yaml.YAMLError, ValueError, LookupError, TypeError) as problem:
+        raise SettingsError(f"{file} is damaged: no settings of a run") from problem
+    if not all(isinstance(name, str) for name in named) or not isinstance(epochs, int):
+        raise SettingsError(f"{file} is damaged: no settings of a run")
+    return settings
+
+
 def _read_predictions(file: Path) -> list[Prediction]:
+    return _read_table(file, _prediction)
+
+
+def _prediction(row: dict[str, str]) -> Prediction:
+    confidence, probability = float(row["confidence"]), float(row["probability_of_true"])
+    if not (0 <= confidence <= 1 and 0 <= probability <= 1):
+        raise ValueError("no probabilities")
+    return Prediction(row["file"], row["group"], row["true"], row["predicted"], confidence, probability)
+
+
+def _read_table(file: Path, read: Callable[[dict[str, str]], T]) -> list[T]:
     if not file.is_file():
         return []
-    with file.open(newline="", encoding="utf-8") as stream:
-        return [
-            Prediction(
-                row["file"], row["group"], row["true"], row["predicted"],
-                float(row["confidence"]), float(row["probability_of_true"]),
-            )
-            for row in csv.DictReader(stream)
-        ]  # fmt: skip
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            return [read(row) for row in csv.DictReader(stream)]
+    except (csv.Error, ValueError, LookupError, TypeError) as problem:
+        raise SettingsError(f"{file} is damaged: {problem}") from problem
 
 
 def _read_json(file: Path, otherwise: T) -> T:
@@ -166,7 +185,10 @@ def _read_json(file: Path, otherwise: T) -> T:
 
 def _read_index(folder: Path) -> Index:
     by_epoch: dict[str, list[dict[str, Any]]] = _read_json(folder / "index.json", {})
-    return {int(epoch): {entry["place"]: entry for entry in entries} for epoch, entries in by_epoch.items()}
+    try:
+        return {int(epoch): {entry["place"]: entry for entry in entries} for epoch, entries in by_epoch.items()}
+    except (ValueError, LookupError, TypeError):
+        return {}  # damaged, as good as missing
 
 
 def _read_probes(file: Path, deconvolution: Index) -> list[dict[str, str]]:
