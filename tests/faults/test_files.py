@@ -86,7 +86,7 @@ def test_any_archive_is_unpacked_or_one_line(content: bytes, tmp_path_factory: p
 
 
 @pytest.mark.slow
-@tries(8)
+@tries(40)
 @given(data=st.data())
 def test_any_runs_folder_is_a_page_or_one_line(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = make_run(tmp_path_factory.mktemp("runs") / "run")
