@@ -69,8 +69,11 @@ def growth(samples: list[Sample], name: str) -> float:
 
 
 def disk_per_epoch(samples: list[Sample]) -> float:
-    """How many bytes an epoch has added to the run's folder, but for pictures and W&B's copies."""
-    first, last = samples[0], samples[-1]
+    """How many bytes an epoch has added to the run's folder, but for pictures and W&B's copies.
+
+    The very first epochs aside, in which the first checkpoint and page come.
+    """
+    first, last = samples[len(samples) // 10], samples[-1]
     return (last.disk - first.disk) / max(1, last.epoch - first.epoch)
 
 
