@@ -203,7 +203,8 @@ def test_a_group_or_instance_norm_by_a_function_is_the_layer(norm: GroupNormAct 
         if tensor.is_floating_point():
             nn.init.uniform_(tensor, 0.5, 2)
     torchs = copy.deepcopy(layer)
-    torchs.__class__ = nn.GroupNorm if isinstance(layer, nn.GroupNorm) else nn.InstanceNorm2d  # type: ignore[assignment]
+    plain: type[nn.Module] = nn.GroupNorm if isinstance(layer, nn.GroupNorm) else nn.InstanceNorm2d
+    torchs.__class__ = plain  # type: ignore[assignment]  # the same weights, as the plain layer
     conv, images = nn.Conv2d(3, 4, 3, dtype=torch.float64), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     ours, theirs = (record(nn.Sequential(conv, *rest), images) for rest in ([layer], [torchs, nn.ReLU()]))
     assert torch.equal(feature_maps(ours, "0"), feature_maps(theirs, "0"))

@@ -126,7 +126,8 @@ def test_size_channels_and_normalisation_are_found() -> None:
     assert Lens(torchvision.models.squeezenet1_1()).input.size == 224
     assert "ImageNet's, as none is given" in Lens(network()).input.origin
     timms = network()
-    timms.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}  # type: ignore[assignment]
+    says = {"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}
+    timms.pretrained_cfg = says  # type: ignore[assignment]  # a module's attributes are tensors and modules to mypy
     found = Lens(timms).input
     assert (found.mean, found.origin) == ((0.1, 0.2, 0.3), "the network's own")
     grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
@@ -201,7 +202,7 @@ def test_a_wrapped_network_is_looked_at_and_left_as_it_is(lens: Lens) -> None:
 )
 def test_what_is_no_photograph_is_refused(lens: Lens, wrong: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        lens(wrong)  # type: ignore[arg-type]
+        lens(wrong)  # type: ignore[arg-type]  # what the types forbid is what is tried
 
 
 def test_mistakes_are_one_clear_line(lens: Lens, tmp_path: Path) -> None:
