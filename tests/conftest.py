@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning import Callback, Trainer
 
 from configs import DataSettings, OptimSettings
@@ -13,6 +14,15 @@ from datamodules.datamodule import ImageDataModule
 from datamodules.registry import build_datamodule
 from lightning_modules.classifier import Classifier
 from tests.small_network import small_network
+
+
+def pytest_configure() -> None:
+    """Give each of several test processes, and the trainings that it starts, its share of the cores."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        share = max(1, torch.get_num_threads() // processes)
+        torch.set_num_threads(share)
+        os.environ["OMP_NUM_THREADS"] = str(share)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
