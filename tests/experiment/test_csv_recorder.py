@@ -74,12 +74,12 @@ def test_rows_before_an_interruption_are_kept_once_and_sent_to_the_logger_again(
     assert len(read_rows(tmp_path / "csv" / "metrics.csv")) == 2
 
 
-@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 21.0])
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 47.0])
 def test_a_loss_that_explodes_stops_the_run_at_once(loss: float, classifier: Classifier) -> None:
-    stop = StopOnDivergence(num_classes=8)  # log 8 = 2.08
+    stop = StopOnDivergence(num_classes=8)  # as for a hundred, log 100 = 4.61
 
     trainer = cast(Trainer, SimpleNamespace(current_epoch=4, strategy=SingleDeviceStrategy()))
-    stop.on_train_batch_end(trainer, classifier, {"loss": torch.tensor(20.0)}, None, 2)
+    stop.on_train_batch_end(trainer, classifier, {"loss": torch.tensor(46.0)}, None, 2)
     with pytest.raises(DivergedError, match="in batch 3 of epoch 5"):
         stop.on_train_batch_end(trainer, classifier, {"loss": torch.tensor(loss)}, None, 2)
 
