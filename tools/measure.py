@@ -25,9 +25,11 @@ from tools.claims import Comparison, Interval, compare_claims
 from viz_callbacks.engine.forward import record
 from viz_callbacks.methods.denet import denet
 from viz_callbacks.metrics.blockiness import blockiness
+from viz_callbacks.metrics.dead_maps import DeadMapHooks
 from viz_callbacks.metrics.projection_metrics import PERIODS, ProjectionMetrics
 
 BATCH_SIZE = 8
+FOR_DEAD_MAPS = 100  # images
 STRENGTHS = (0, 5, 10, 20, 40)  # grey levels of the grids that photographs are given
 DENET_VARIANTS = {
     "denet-unrectified": partial(denet, rectify_dense=False),
@@ -36,6 +38,7 @@ DENET_VARIANTS = {
 }
 
 Intervals = dict[int, dict[int, Interval]]  # of grids, by period and strength
+Counts = dict[str, tuple[int, int]]  # of maps, by layer: those that are dead, and all
 
 
 def find_unseen(runs: Sequence[ImageDataModule], per_class: int) -> list[str]:
@@ -77,6 +80,15 @@ def measure_network(
     return controls.per_image() | metrics.per_image()
 
 
+def count_dead_maps(network: nn.Module, data: ImageDataModule) -> Counts:
+    """Count each layer's maps that show nothing on any of 100 test images, evenly spaced."""
+    indices = data.split.test[:: max(1, len(data.split.test) // FOR_DEAD_MAPS)][:FOR_DEAD_MAPS]
+    with DeadMapHooks(network) as hooks, torch.inference_mode():
+        for start in range(0, len(indices), BATCH_SIZE):
+            network(data.normalise(data.images(indices[start : start + BATCH_SIZE])))
+    return {layer: (int(metric.compute()), len(metric.highest)) for layer, metric in hooks.metrics.items()}
+
+
 def measure_photographs(photographs: Tensor) -> dict[int, dict[int, Tensor]]:
     """Measure the blockiness of photographs (N, 3, H, W) to which grids of known strength are added.
 
@@ -98,12 +110,13 @@ def _load_batch(data: ImageDataModule, indices: Sequence[int]) -> tuple[Tensor, 
 class Measured:
     """The metrics of one network's trainings, and the files of the images that each was measured on.
 
-    runs: folders. metrics: of each training, by name, one value for each image.
+    runs: folders. metrics: of each training, by name, one value for each image. dead: maps of each training.
     """
 
     runs: list[Path]
     metrics: list[dict[str, Tensor]] = field(default_factory=list)
     files: list[list[str]] = field(default_factory=list)
+    dead: list[Counts] = field(default_factory=list)
 
     def intervals(self) -> dict[str, Interval]:
         """Return means and intervals by name; of grids the geometric ones."""
@@ -132,6 +145,7 @@ def measure_runs(networks: Sequence[Measured], per_class: int, controlled: int) 
         for measured, run, (network, data) in zip(networks, runs, loaded, strict=True):
             measured.metrics.append(measure_network(run.name, network, data, data.find(files), controlled))
             measured.files.append(files)
+            measured.dead.append(count_dead_maps(network, data))
     return kept[0]
 
 
@@ -153,6 +167,11 @@ def _format_markdown(networks: Sequence[Measured], comparisons: Sequence[Compari
     for claim in dict.fromkeys(each.claim for each in comparisons):
         lines += ["", f"## {claim}", "", "| | difference, image by image | verdict |", "|---|---|---|"]
         lines += [f"| {each.what} | {each.difference} | {each.verdict} |" for each in comparisons if each.claim == claim]
+    lines += ["", f"## Maps that show nothing on any of {FOR_DEAD_MAPS} test images", ""]
+    lines += ["| run | " + " | ".join(networks[0].dead[0]) + " |", "|---" * (len(networks[0].dead[0]) + 1) + "|"]
+    for network in networks:
+        for run, of_layers in zip(network.runs, network.dead, strict=True):
+            lines.append(f"| {run.name} | " + " | ".join(f"{dead} of {maps}" for dead, maps in of_layers.values()) + " |")
     lines += ["", "## What the grid's number says of photographs", ""]
     lines += ["The same photographs, a grid of dots added that are so many of 255 grey levels brighter.", ""]
     lines += ["| grey levels | " + " | ".join(f"grid{period}" for period in grids) + " |", "|---" * (len(grids) + 1) + "|"]
@@ -174,6 +193,7 @@ def _write_results(
                 "each_run": [
                     {name: float(values.nanmean()) for name, values in metrics.items()} for metrics in network.metrics
                 ],
+                "dead_maps": network.dead,
             }
             for network in networks
         ],
