@@ -53,7 +53,7 @@ class Interval:
         return cls(mean, low, high, interval.images, interval.trainings)
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})" if self.images else "no value"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
+from configs.parser import load_settings
 from datamodules.datamodule import ImageDataModule
 from experiment.visualization import load_run
 from tools.claims import Comparison, Interval, compare_claims
@@ -118,6 +119,11 @@ class Measured:
     files: list[list[str]] = field(default_factory=list)
     dead: list[Counts] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """Of the network."""
+        return load_settings(self.runs[0] / "config.yaml").model.name
+
     def intervals(self) -> dict[str, Interval]:
         """Return means and intervals by name; of grids the geometric ones."""
         return {
@@ -160,10 +166,11 @@ def _format_markdown(networks: Sequence[Measured], comparisons: Sequence[Compari
         f"Means and 95 % intervals {how}; `grid` by geometric means. What each number means:",
         "`viz_callbacks/metrics/projection_metrics.py`.",
         "",
-        "| number | " + " | ".join(network.runs[0].name.partition("-")[0] for network in networks) + " | images |",
+        "| number | " + " | ".join(network.name for network in networks) + " | images |",
         "|---" * (len(networks) + 2) + "|",
     ]
-    lines += [f"| {name} | {' | '.join(str(each[name]) for each in found)} | {found[0][name].images} |" for name in found[0]]
+    for name in found[0]:
+        lines.append(f"| {name} | {' | '.join(str(each[name]) for each in found)} | {found[0][name].images} |")
     for claim in dict.fromkeys(each.claim for each in comparisons):
         lines += ["", f"## {claim}", "", "| | difference, image by image | verdict |", "|---|---|---|"]
         lines += [f"| {each.what} | {each.difference} | {each.verdict} |" for each in comparisons if each.claim == claim]

@@ -4,8 +4,9 @@ python -m tools.side_by_side runs/alexnet-caltech101-seed1 runs/zfnet-caltech101
 
 For each run the overview, its first filters, Deconvolution, DeNet, occlusion and invariance, as the callbacks make them, and
 ``classes.jpg``: DeNet of each probe for its own and for other classes, with and without subtracting the biases. For all runs
-together ``strips/<probe>.jpg``: the image, all layers and DeNet, a row for each network, and ``categories.jpg``: the last
-convolution layer and DeNet of every probe, network beside network.
+together ``strips/<probe>.jpg``: the image, all layers and DeNet, a row for each network; ``strips.jpg``, all of them below each
+other; and ``categories.jpg``: the last convolution layer and DeNet of every probe, network beside network. Rows are called by
+their networks, or by their runs' folders where two are of one network.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from configs.parser import load_settings
 from experiment.run_folder import read_rows
 from experiment.visualization import build_probes, load_run
 from viz_callbacks.callbacks import (
@@ -117,25 +119,28 @@ def main() -> None:
     parser.add_argument("--probes", nargs="*", default=[], help="files or classes [default: the data set's own eight]")
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     options = parser.parse_args()
+    models = [load_settings(run / "config.yaml").model.name for run in options.runs]
+    names = models if len(set(models)) == len(models) else [run.name for run in options.runs]
     snapshots: dict[str, ProbeSnapshot] = {}
-    for run in options.runs:
+    for name, run in zip(names, options.runs, strict=True):
         network, data = load_run(run)
         probes = build_probes(data, options.probes)
         epoch = int(read_rows(run / "metrics.csv")[-1]["epoch"])
         for kind in KINDS:
             kind(options.out / run.name / kind.name, probes).render(network, epoch)
-        snapshots[run.name] = probes.snapshot(network)
+        snapshots[name] = probes.snapshot(network)
         with torch.inference_mode():
-            draw_classes(run.name, snapshots[run.name], probes).save(options.out / run.name / "classes.jpg", quality=88)
+            draw_classes(name, snapshots[name], probes).save(options.out / run.name / "classes.jpg", quality=88)
         print(f"Written: {options.out / run.name}")
-    strips = options.out / "strips"
-    strips.mkdir(exist_ok=True)
+    folder = options.out / "strips"
+    folder.mkdir(exist_ok=True)
     with torch.inference_mode():
         draw_networks(snapshots, probes).save(options.out / "categories.jpg", quality=88)
-        for number in range(len(probes.names)):
-            strip = draw_strip(snapshots, probes, number)
-            strip.save(strips / f"{probes.folder(number)}.jpg", quality=88)
-    print(f"Written: {options.out / 'categories.jpg'} and {strips}")
+        strips = [draw_strip(snapshots, probes, number) for number in range(len(probes.names))]
+    for number, strip in enumerate(strips):
+        strip.save(folder / f"{probes.folder(number)}.jpg", quality=88)
+    stack_vertically(strips).save(options.out / "strips.jpg", quality=82)
+    print(f"Written: {options.out / 'categories.jpg'}, strips.jpg and {folder}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tests.experiment.test_train import SMALL, run, start, wait_for
 # SGD, since AdamW divides rounding by rounding where gradients vanish: its float32 runs part ways.
 ALIKE = [
     *SMALL, "trainer.max_epochs=2", "trainer.accelerator=cpu", "trainer.precision=32-true", "model.dropout=0", "data.cutmix=0",
-    "viz.top_maps=0", "viz.sensitivity=false", "optim.name=sgd", "optim.lr=0.01",
+    "viz.top_maps=0", "viz.sensitivity=false", "optim.name=sgd", "optim.lr=0.001", "optim.filter_rate=0.001",
 ]  # fmt: skip
 TWO = ["trainer.devices=2", "trainer.strategy=ddp"]
 pytestmark = pytest.mark.slow

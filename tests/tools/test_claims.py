@@ -87,3 +87,7 @@ def test_differences_are_taken_within_a_training_first() -> None:
     assert detail.difference.mean == pytest.approx(0.2)
     assert detail.difference.high - detail.difference.low == pytest.approx(0, abs=1e-5)
     assert detail.difference.trainings == 2
+
+
+def test_what_no_image_has_a_value_of_says_so() -> None:
+    assert str(Interval.of([torch.tensor([math.nan, math.nan])])) == "no value"

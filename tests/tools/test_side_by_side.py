@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from configs.parser import parse, save_settings
 from datamodules.datamodule import ImageDataModule
 from tests.small_network import small_network
 from tools import side_by_side
@@ -19,6 +20,7 @@ def test_all_pictures_of_each_run_and_the_runs_side_by_side(
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.csv").write_text("epoch,seconds\n1,2\n7,2\n")
+        save_settings(parse(["data=shapes"]), tmp_path / name / "config.yaml")
     words = [
         "side_by_side.py",
         str(tmp_path / "one"),
@@ -40,6 +42,7 @@ def test_all_pictures_of_each_run_and_the_runs_side_by_side(
     strip = Image.open(strips[0])
     assert strip.width >= 5 * shapes.image_size, "the image, two layers, and DeNet with and without biases"
     assert strip.height >= 2 * shapes.image_size, "a row for each network"
+    assert Image.open(tmp_path / "out/strips.jpg").height >= 4 * shapes.image_size, "all strips"
     classes, both = (Image.open(tmp_path / "out" / name) for name in ("one/classes.jpg", "categories.jpg"))
     side = shapes.image_size
     assert classes.width >= 7 * side, "the image and DeNet of three classes, with and without biases"

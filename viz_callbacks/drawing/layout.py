@@ -44,13 +44,14 @@ def stack_horizontally(pictures: Sequence[Image.Image], gap: int = COLUMN_GAP) -
 
 
 def labelled_row(tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
-    """Put named pictures (H, W, 3) beside each other, their names above; a long name makes its column wider."""
+    """Put named pictures (H, W, 3) beside each other, their names above if any has one; a long name makes its column wider."""
+    above = 20 if any(name for name, _ in tiles) else 0
     columns = []
     for name, tile in tiles:
         height, width = tile.shape[:2]
-        column = Image.new("RGB", (max(width, math.ceil(font(13).getlength(name))), height + 20), BACKGROUND)
+        column = Image.new("RGB", (max(width, math.ceil(font(13).getlength(name))), height + above), BACKGROUND)
         ImageDraw.Draw(column).text((0, 2), name, TEXT, font(13))
-        column.paste(Image.fromarray(tile), (0, 20))
+        column.paste(Image.fromarray(tile), (0, above))
         columns.append(column)
     return stack_horizontally(columns, TILE_GAP)
 

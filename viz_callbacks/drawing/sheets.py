@@ -46,7 +46,7 @@ def table_sheet(lines: Sequence[str], columns: Sequence[str], rows: Sequence[tup
 
     >>> grey = np.full((64, 64, 3), 128, np.uint8)
     >>> table_sheet(["Two images"], ["image", "conv1"], [("a face", [grey, grey]), ("a leopard", [grey, grey])]).size
-    (160, 278)
+    (160, 258)
     """
     made = []
     for number, (words, tiles) in enumerate(rows):
