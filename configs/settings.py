@@ -91,7 +91,7 @@ class ModelSettings:
     )
     conv1_stride: int = setting(4, "stride of the first layer in pixels (AlexNet only; ZFNet has 2)", bounds=Bounds(1, 8))
     weights: str | None = setting(
-        None, "start from a run's checkpoint or torchvision's AlexNet; a new last layer for new classes"
+        None, "start from a run's folder, its checkpoint, or torchvision's AlexNet; a new last layer for new classes"
     )
 
     def __post_init__(self) -> None:
@@ -196,6 +196,11 @@ class TrainerSettings:
         ("auto", "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"),
     )
     progress_bar: bool = setting(True, "show a progress bar on a terminal")
+    keep: str = setting(
+        "last",
+        "weights that stay when the run has ended; all: those of both epochs, and what training longer needs",
+        ("last", "best", "all", "none"),
+    )
 
 
 @dataclass
