@@ -221,7 +221,9 @@ class VizSettings:
 
 @dataclass
 class LoggerSettings:
-    name: str = setting("wandb", "where curves and pictures go besides the run's folder", ("wandb", "csv", "none"))
+    name: str = setting(
+        "wandb", "where curves and pictures go besides the run's folder", ("wandb", "tensorboard", "csv", "none")
+    )
     mode: str = setting("auto", "auto: online where there is a key and a network", ("auto", "online", "offline"))
     project: str = setting("alexnet-zfnet-caltech101", "W&B project")
     entity: str | None = setting(None, "W&B user or team")

@@ -23,7 +23,7 @@ ONLY_FOR_RESUMING = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
 
 @dataclass(frozen=True)
 class CheckpointSizes:
-    """How many bytes the checkpoints of a run have, or a little more: a file of weights, and ``last.ckpt``."""
+    """How many bytes the checkpoints of a run have at least: a file of weights, and ``last.ckpt``."""
 
     weights: int
     last: int
@@ -69,12 +69,12 @@ def check_disk(settings: Settings, sizes: CheckpointSizes, has_validation: bool,
     there = sum(file.stat().st_size for file in folder.glob("checkpoints/*.ckpt")) if folder else 0
     if free + there < needed:
         raise SettingsError(
-            f"{folder or settings.runs}: the checkpoints take up to {format_bytes(needed)} while the network trains, but only "
+            f"{folder or settings.runs}: the checkpoints take at least {format_bytes(needed)} while the network trains, but only "
             f"{format_bytes(free)} are free; make room, or choose another place with runs=FOLDER"
         )
     left = sizes.left(trainer.keep, has_validation)
     line = (
-        f"On disk: checkpoints of up to {format_bytes(needed)} while it trains, {format_bytes(left)} when it has ended "
+        f"On disk: checkpoints of about {format_bytes(needed)} while it trains, {format_bytes(left)} when it has ended "
         f"(trainer.keep={trainer.keep}); {format_bytes(free)} are free"
     )
     looks = trainer.max_epochs // viz.every_n_epochs if viz.every_n_epochs else 0

@@ -156,14 +156,14 @@ def test_a_disk_is_too_small_only_where_the_checkpoints_cant_fit(tmp_path: Path,
     settings = parse([runs, "logger=none", "trainer.max_epochs=10", "viz.every_n_epochs=5"])
     free(monkeypatch, 2 * 300_000_000 + 100_000_000 - 1)
     with pytest.raises(
-        SettingsError, match=r"the checkpoints take up to 700 MB .* only 700 MB are free; make room, or .*runs="
+        SettingsError, match=r"the checkpoints take at least 700 MB .* only 700 MB are free; make room, or .*runs="
     ):
         check_disk(settings, sizes, True, None)
     check_disk(settings, sizes, False, None)  # there is no best epoch
     check_disk(parse([runs, "trainer.max_epochs=1"]), sizes, True, None)  # nothing is replaced
     free(monkeypatch, 700_000_000)
     line = check_disk(settings, sizes, True, None)
-    assert "checkpoints of up to 700 MB while it trains, 100 MB when it has ended (trainer.keep=last); 700 MB are free" in line
+    assert "checkpoints of about 700 MB while it trains, 100 MB when it has ended (trainer.keep=last); 700 MB are free" in line
     assert "may be too small: pictures take up to about 14 MB more" in line, "two looks"
     free(monkeypatch, 714_000_000)
     assert "too small" not in check_disk(settings, sizes, True, None)
@@ -179,7 +179,7 @@ def test_a_resumed_run_needs_only_what_it_adds(tmp_path: Path, monkeypatch: pyte
     free(monkeypatch, 3_000_000)
     check_disk(parse([]), sizes, True, tmp_path)
     free(monkeypatch, 2_999_999)
-    with pytest.raises(SettingsError, match=rf"{tmp_path}: the checkpoints take up to 7 MB"):
+    with pytest.raises(SettingsError, match=rf"{tmp_path}: the checkpoints take at least 7 MB"):
         check_disk(parse([]), sizes, True, tmp_path)
 
 
@@ -191,7 +191,9 @@ def test_a_run_that_would_fill_the_disk_is_one_line_and_leaves_nothing(
     small = ["data=shapes", "data.image_size=67", "data.train_sizes=[67]", "data.images_per_class=10", "logger=none"]
     assert train.main([*small, "data.batch_size=8", f"runs={tmp_path / 'runs'}"]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith(f"train.py: {tmp_path / 'runs'}: the checkpoints take up to 1.6 GB while the network trains")
+    assert printed.err.startswith(
+        f"train.py: {tmp_path / 'runs'}: the checkpoints take at least 1.6 GB while the network trains"
+    )
     assert (len(printed.err.splitlines()), printed.out) == (1, "")
     assert not (tmp_path / "runs").exists()
 
