@@ -69,8 +69,8 @@ def check_disk(settings: Settings, sizes: CheckpointSizes, has_validation: bool,
     there = sum(file.stat().st_size for file in folder.glob("checkpoints/*.ckpt")) if folder else 0
     if free + there < needed:
         raise SettingsError(
-            f"{folder or settings.runs}: the checkpoints take at least {format_bytes(needed)} while the network trains, but only "
-            f"{format_bytes(free)} are free; make room, or choose another place with runs=FOLDER"
+            f"{folder or settings.runs}: the checkpoints take at least {format_bytes(needed)} while the network trains, but "
+            f"only {format_bytes(free)} are free; make room{'' if folder else ', or choose another place with runs=FOLDER'}"
         )
     left = sizes.left(trainer.keep, has_validation)
     line = (

@@ -54,6 +54,7 @@ def train(run: Run) -> int:
     if rank_info.is_global_zero:
         check_logger(settings.logger)
 
+    epochs = 0  # that the run has behind it
     data, probes = prepare_data(settings, rank_info.world_size)
     classifier = build_classifier(settings, data, options["precision"], starts=run.checkpoint is None)
     if run.checkpoint:
@@ -64,13 +65,14 @@ def train(run: Run) -> int:
         if rank_info.is_global_zero:
             print(describe_changes(run.changes, epochs))
     disk = ""
-    if rank_info.is_global_zero:
+    if rank_info.is_global_zero and epochs < settings.trainer.max_epochs:
         sizes = checkpoint_sizes(classifier, settings.optim, options["precision"])
         disk = check_disk(settings, sizes, len(data.split.val) > 0, run.checkpoint.parent.parent if run.checkpoint else None)
     output = None
     try:
         output = open_output(run, data, classifier, options, rank_info)
-        rank_zero_only(print)(disk)
+        if disk:
+            print(disk)
         trainer = build_trainer(settings, data, probes, options, output)
         divergence = fit_and_test(trainer, classifier, data, run.checkpoint)
         if not rank_info.is_global_zero:
