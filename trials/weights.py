@@ -27,6 +27,7 @@ def remove_other_weights(study: Study) -> None:
         if trial.state in (TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL) or (best and trial.number == best.number)
     }
     for trial in study.optuna.get_trials(deepcopy=False):
-        folder = trial.user_attrs.get("folder")
-        if trial.user_attrs.get("best_only") and trial.state.is_finished() and folder not in needed and study.is_here(trial):
+        if not trial.user_attrs.get("best_only") or not trial.state.is_finished() or not study.is_here(trial):
+            continue
+        if (folder := trial.user_attrs["folder"]) not in needed:
             shutil.rmtree(Path(folder) / "checkpoints", ignore_errors=True)

@@ -66,7 +66,8 @@ def test_what_runs_or_failed_keeps_what_it_can_be_resumed_from(tmp_path: Path) -
     study.resume_interrupted(retry_failed=True)  # the failed one anew; the running one, which has no process, where it was
     again = [trial.user_attrs["again"] for trial in study.trials if "again" in trial.user_attrs]
     assert again == [running.number, failed.number]
-    assert with_weights(study) == [running.number, best.number]
+    same_folder = 9  # the number of the trial that goes on in the running one's
+    assert with_weights(study) == [running.number, best.number, same_folder]
 
 
 def test_trials_that_were_told_what_to_keep_are_left_alone(tmp_path: Path) -> None:
