@@ -4,6 +4,7 @@ import json
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def logger_in(run: Path) -> TensorBoardMirror:
     return logger
 
 
+def logger_after_a_restart(run: Path) -> TensorBoardMirror:
+    """That of another process, which begins later: TensorBoard orders its files by the second in their names."""
+    time.sleep(1.1)
+    return logger_in(run)
+
+
 def log_epoch(logger: TensorBoardMirror, epoch: int, file: Path, loss: float) -> None:
     logger.log_pictures({"denet/star": (file, "a caption")}, {"range/denet/star/maps": 0.25})
     logger.log_metrics({"epoch": float(epoch), "val/loss": loss})
@@ -84,7 +91,7 @@ def test_a_resumed_run_goes_on_in_the_same_folder_with_each_epoch_once(tmp_path:
     first = logger_in(tmp_path)
     for epoch in (1, 2, 3):
         log_epoch(first, epoch, file, 10.0 * epoch)
-    second = logger_in(tmp_path)
+    second = logger_after_a_restart(tmp_path)
     assert second.last_epoch == 3, "so that no earlier row is sent once more"
     for epoch in (3, 4):
         log_epoch(second, epoch, file, 1.0 * epoch)
@@ -167,7 +174,7 @@ def test_a_resumed_run_sends_what_an_earlier_failure_left_out(
 ) -> None:
     """Or what was trained with another logger."""
     log_epoch(logger_in(tmp_path), 1, picture(tmp_path / "star.jpg"), 1.0)
-    second, recorder = logger_in(tmp_path), CSVRecorder(tmp_path, "title")
+    second, recorder = logger_after_a_restart(tmp_path), CSVRecorder(tmp_path, "title")
     recorder.load_state_dict({"rows": [{"epoch": epoch, "val/loss": 9.0, "seconds": 1.0} for epoch in (1, 2, 3)]})
     recorder.on_train_start(make_trainer(4, [], logger=second), classifier)
     found = read(tmp_path)
