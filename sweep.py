@@ -25,6 +25,7 @@ from trials.report import read_results, seed_means_table, trials_table, write_cs
 from trials.runner import Runner
 from trials.study import Study
 from trials.sweep_file import Sweep, folder_name, read_sweep
+from trials.weights import names_what_to_keep
 
 OFFLINE_RUNS = "trial-*/wandb/offline-run-*"
 
@@ -97,6 +98,8 @@ def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     if sweep.description:
         console.print(sweep.description)
     console.print(f"{sweep.name}: {study.planned} trials; in W&B a group of runs of this name, no W&B sweep object")
+    if not names_what_to_keep((*sweep.parameters, *sweep.command, *options.overrides)):
+        console.print("On disk: the best trial's weights stay; trainer.keep=last after the file's name keeps each trial's")
     if not _run_trials(study, folder, options, console):
         console.print(f"\nInterrupted; resume with: python sweep.py {options.file}")
         return 130

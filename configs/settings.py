@@ -91,7 +91,7 @@ class ModelSettings:
     )
     conv1_stride: int = setting(4, "stride of the first layer in pixels (AlexNet only; ZFNet has 2)", bounds=Bounds(1, 8))
     weights: str | None = setting(
-        None, "start from a run's checkpoint or torchvision's AlexNet; a new last layer for new classes"
+        None, "start from a run's folder, its checkpoint, or torchvision's AlexNet; a new last layer for new classes"
     )
 
     def __post_init__(self) -> None:
@@ -196,6 +196,11 @@ class TrainerSettings:
         ("auto", "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"),
     )
     progress_bar: bool = setting(True, "show a progress bar on a terminal")
+    keep: str = setting(
+        "last",
+        "weights that stay when the run has ended; all: those of both epochs, and what training longer needs",
+        ("last", "best", "all", "none"),
+    )
 
 
 @dataclass
@@ -216,7 +221,9 @@ class VizSettings:
 
 @dataclass
 class LoggerSettings:
-    name: str = setting("wandb", "where curves and pictures go besides the run's folder", ("wandb", "csv", "none"))
+    name: str = setting(
+        "wandb", "where curves and pictures go besides the run's folder", ("wandb", "tensorboard", "csv", "none")
+    )
     mode: str = setting("auto", "auto: online where there is a key and a network", ("auto", "online", "offline"))
     project: str = setting("alexnet-zfnet-caltech101", "W&B project")
     entity: str | None = setting(None, "W&B user or team")

@@ -5,9 +5,11 @@ import sys
 
 from lightning import Trainer
 
+from configs import Settings, SettingsError
 from datamodules.datamodule import ImageDataModule
 from experiment.confusion import save_confusion
 from experiment.csv_recorder import write_rows
+from experiment.disk import keep_weights
 from experiment.distributed import requeue_job
 from experiment.loggers import finish_logger
 from experiment.output import Output
@@ -25,9 +27,11 @@ def conclude(
     data: ImageDataModule,
     divergence: str | None,
     seconds: float,
-    page: bool,
+    settings: Settings,
 ) -> int:
-    """Write summary, confusion matrix, predictions and page, say what came out, close the logger. Returns the exit status.
+    """Write summary, confusion matrix, predictions and page, say what came out, close the logger, keep the weights.
+
+    The weights come last: until then an interruption leaves a run that can be resumed.
 
     Args:
         output: of the run.
@@ -36,7 +40,10 @@ def conclude(
         data: for the no-content baseline and the names of the classes.
         divergence: how the training diverged; None if it didn't.
         seconds: since this process began to work.
-        page: write the run's page.
+        settings: whether to write the run's page, and which weights to keep.
+
+    Returns:
+        The exit status.
     """
     recorder = output.recorder
     final = {} if divergence else {name: value.item() for name, value in trainer.callback_metrics.items()}
@@ -48,10 +55,14 @@ def conclude(
     if divergence is None:
         save_confusion(classifier.confusion_matrix, data.class_names, output.folder, output.title)
         save_predictions(classifier.image_predictions, data, output.folder)
-    if page:
+    if settings.viz.page:
         write_final_page(output.folder)
     print(format_summary(figures, recorder.rows, output.folder), flush=True)
     finish_logger(output.logger, figures)
+    try:
+        keep_weights(output.folder, settings.trainer.keep)
+    except (OSError, SettingsError) as problem:
+        print(f"{problem}: the checkpoints stay as they are, optimiser's state and all", flush=True)
     return 0 if divergence is None else exit_code_for_agent(1)
 
 

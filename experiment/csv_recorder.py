@@ -15,6 +15,7 @@ from torch import Tensor
 
 from configs.files import atomic_write_text
 from experiment.curves import save_curves
+from experiment.tensorboard_mirror import TensorBoardMirror
 from experiment.wandb_mirror import WandbMirror
 
 Row = dict[str, float]
@@ -46,7 +47,7 @@ class CSVRecorder(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send to the logger the epochs before an interruption that it doesn't know: its own copy may be lost or cut off."""
         for logger in trainer.loggers:
-            known = logger.last_epoch if isinstance(logger, WandbMirror) else 0
+            known = logger.last_epoch if isinstance(logger, WandbMirror | TensorBoardMirror) else 0
             for row in self.rows:
                 if row["epoch"] > known:
                     logger.log_metrics(row)

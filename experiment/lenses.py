@@ -16,20 +16,20 @@ from viz_callbacks import Lens
 
 
 def lens_of_run(run: Path) -> Lens:
-    """Return the lens over the last weights of the run in this folder; photographs become squares as its training's did.
+    """Return the lens over the last weights that a run kept; photographs become squares as its training's did.
 
     Raises:
         SettingsError: settings or weights are missing or damaged.
     """
     settings = load_settings(run / "config.yaml")
-    network, class_names = load_network(run / "checkpoints/last.ckpt")
+    network, class_names = load_network(run)
     size = settings.data.image_size or IMAGE_SIZES[settings.model.name]
     return Lens(network, class_names=class_names, size=size, mean=MEAN, std=STD, stretch=True)
 
 
 def newest_run(runs: Path) -> Path:
     """Return the folder of the run whose weights are the newest. Raises SettingsError where there is none."""
-    checkpoints = sorted(runs.rglob("checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
+    checkpoints = sorted(runs.rglob("checkpoints/*.ckpt"), key=lambda file: file.stat().st_mtime)
     if not checkpoints:
         raise SettingsError(f"there is no run in {runs}: train one, name one with --run, or take --network resnet18")
     return checkpoints[-1].parent.parent

@@ -1,4 +1,4 @@
-"""Where a run's curves go besides its own folder: W&B, Lightning's CSV log, or nowhere."""
+"""Where a run's curves go besides its own folder: W&B, TensorBoard, Lightning's CSV log, or nowhere."""
 
 import functools
 import logging
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from configs import LoggerSettings, SettingsError
+from experiment.tensorboard_mirror import TensorBoardMirror, check_tensorboard
 from experiment.wandb_mirror import UPLOAD_SECONDS, WandbMirror
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ INIT_SECONDS = 10.0
 
 
 def check_logger(settings: LoggerSettings) -> None:
-    """Raise SettingsError for settings and environment variables that W&B refuses. Asks no server."""
+    """Raise SettingsError for settings and environment variables that the logger refuses. Asks no server."""
+    if settings.name == "tensorboard":
+        check_tensorboard()
     if settings.name != "wandb":
         return
     import wandb  # here, as only this logger needs it and it takes a second
@@ -56,6 +59,8 @@ def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any])
     Raises:
         SettingsError: W&B's server doesn't answer, and ``logger.mode=online`` leaves no other way.
     """
+    if settings.name == "tensorboard":
+        return TensorBoardMirror(folder, config)
     if settings.name == "csv":
         return CSVLogger(folder, name="csv", version="", flush_logs_every_n_steps=1)
     if settings.name == "none" or (settings.mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
@@ -64,9 +69,11 @@ def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any])
 
 
 def finish_logger(logger: Logger | None, summary: dict[str, Any], exit_code: int = 0) -> None:
-    """Give the run's last figures to W&B, close it and say where it is; W&B shows a run with another code than 0 as failed."""
+    """Give the logger the run's last figures, close it and say where they are; to W&B another code than 0 is a failed run."""
     if isinstance(logger, WandbMirror):
         logger.finish(summary, exit_code)
+    elif isinstance(logger, TensorBoardMirror):
+        logger.finish(summary)
 
 
 def quiet_lightning() -> None:

@@ -15,6 +15,7 @@ from configs import Settings, SettingsError
 from configs.parser import settings_from
 from experiment.checkpoint_io import AtomicCheckpointIO
 from experiment.run_folder import changes_since, plain_leaves
+from lightning_modules.checkpoints import LAST
 from lightning_modules.classifier import Classifier
 
 PARTS = {
@@ -49,15 +50,14 @@ def check_checkpoint(
         SettingsError: it can't be read, or can't be resumed from with these; the message says what it is and what to use.
     """
     checkpoint = AtomicCheckpointIO().load_checkpoint(path)
-    own = path.parent / "last.ckpt"
-    use = f"use {own}" if path.name != own.name and own.is_file() else "start anew without resume="
+    own = path.parent / LAST
 
-    def refuse(reason: str) -> SettingsError:
-        return SettingsError(f"{path} {reason}; {use}")
+    def refuse(reason: str, otherwise: str = "start anew without resume=") -> SettingsError:
+        return SettingsError(f"{path} {reason}; {f'use {own}' if path.name != LAST and own.is_file() else otherwise}")
 
     missing = [part for part, kind in PARTS.items() if not isinstance(checkpoint.get(part), kind)]
     if missing and "state_dict" in checkpoint and "optimizer_states" in missing:
-        raise refuse("holds weights only, from which nothing can be resumed")
+        raise refuse("holds weights only, from which nothing can be resumed", f"start anew with model.weights={path}")
     if missing:
         raise refuse(f"is no checkpoint of this project: it has no {', '.join(missing)}")
     if not re.fullmatch(r"\d+(\.\w+)+", checkpoint["pytorch-lightning_version"]):

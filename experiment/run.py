@@ -17,6 +17,7 @@ from datamodules.splits import is_saved_split
 from experiment.checkpoint_io import AtomicCheckpointIO, checkpoint_callbacks
 from experiment.conclusion import conclude, report_interruption, report_shortage
 from experiment.csv_recorder import CSVRecorder
+from experiment.disk import check_disk, checkpoint_sizes
 from experiment.distributed import TerminateWorkers, TrainerOptions, install_signal_handlers, trainer_options
 from experiment.divergence import DivergedError, StopOnDivergence
 from experiment.hardware import choose_precision, configure_malloc
@@ -53,6 +54,7 @@ def train(run: Run) -> int:
     if rank_info.is_global_zero:
         check_logger(settings.logger)
 
+    epochs = 0  # that the run has behind it
     data, probes = prepare_data(settings, rank_info.world_size)
     classifier = build_classifier(settings, data, options["precision"], starts=run.checkpoint is None)
     if run.checkpoint:
@@ -62,14 +64,20 @@ def train(run: Run) -> int:
         epochs = check_checkpoint(run.checkpoint, settings, options["precision"], classifier, data.class_names, callbacks)
         if rank_info.is_global_zero:
             print(describe_changes(run.changes, epochs))
+    disk = ""
+    if rank_info.is_global_zero and epochs < settings.trainer.max_epochs:
+        sizes = checkpoint_sizes(classifier, settings.optim, options["precision"])
+        disk = check_disk(settings, sizes, len(data.split.val) > 0, run.checkpoint.parent.parent if run.checkpoint else None)
     output = None
     try:
         output = open_output(run, data, classifier, options, rank_info)
+        if disk:
+            print(disk)
         trainer = build_trainer(settings, data, probes, options, output)
         divergence = fit_and_test(trainer, classifier, data, run.checkpoint)
         if not rank_info.is_global_zero:
             return 0  # Lightning would take any other for a crash of this process
-        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started, settings.viz.page)
+        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started, settings)
     except SystemExit:  # Lightning's answer to Ctrl-C
         return report_interruption(output)
     except (OSError, torch.OutOfMemoryError) as problem:  # such as a full disk
@@ -112,12 +120,15 @@ def prepare_data(settings: Settings, processes: int) -> tuple[ImageDataModule, P
     """Read and split the data set, and find the probes in it.
 
     Raises:
-        SettingsError: the data can't be had or split, a batch can't be shared by so many processes, a probe isn't there.
+        SettingsError: the data can't be had or split, a batch can't be shared by so many processes, a probe isn't there, or
+            there is nothing by which the best epoch could be told.
     """
     data = build_datamodule(settings.data, image_size(settings), settings.seed)
     data.prepare_data()
     data.setup("fit")
     data.per_process_batch_size(processes)
+    if settings.trainer.keep == "best" and not len(data.split.val):
+        raise SettingsError("trainer.keep=best: no validation images say which epoch is best; take trainer.keep=last")
     return data, build_probes(data, settings.viz.probes)
 
 

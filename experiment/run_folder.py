@@ -18,7 +18,7 @@ from configs.settings import Settings, SettingsError
 
 MAY_CHANGE = (
     "trainer.max_epochs", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
-    "trainer.progress_bar", "logger.name", "logger.mode", "logger.project", "logger.entity", "logger.group",
+    "trainer.progress_bar", "trainer.keep", "logger.name", "logger.mode", "logger.project", "logger.entity", "logger.group",
     "logger.run_name",
     "viz.every_n_epochs", "viz.maps", "viz.top_maps", "viz.metrics", "viz.sensitivity",
     "data.root", "data.archives", "data.cache", "data.cache_dir", "data.workers", "runs", "name",
@@ -134,7 +134,7 @@ def _checkpoint(settings: Settings) -> Path:
             checkpoints = [file for file in checkpoints if numbered.fullmatch(file.parts[-3])]
         if not checkpoints:
             raise SettingsError(
-                f"resume=last: no checkpoint in {settings.runs}/{settings.name or ''}*; "
+                f"resume=last: no checkpoint in {settings.runs}/{settings.name or ''}* of a run that has not ended; "
                 "name the run's folder (resume=runs/NAME) or start without resume"
             )
         return max(checkpoints, key=lambda file: file.stat().st_mtime)
@@ -145,7 +145,15 @@ def _checkpoint(settings: Settings) -> Path:
     except OSError as problem:
         raise SettingsError(f"resume={settings.resume}: {problem.strerror}") from problem
     if not found:
-        raise SettingsError(f"resume={settings.resume}: there is no checkpoint {checkpoint}")
+        folder = checkpoint.parent.parent
+        if read_summary(folder / "summary.json") is None:
+            raise SettingsError(f"resume={settings.resume}: there is no checkpoint {checkpoint}")
+        weights = any(folder.glob("checkpoints/*.ckpt"))
+        anew = f"start anew from its weights with model.weights={folder}" if weights else "start anew without resume="
+        raise SettingsError(
+            f"resume={settings.resume}: that run has ended, and its optimiser's state is gone, without which nothing can be "
+            f"resumed; {anew} (a run with trainer.keep=all can be trained longer)"
+        )
     return checkpoint
 
 

@@ -87,13 +87,13 @@ def reference_images(data: ImageDataModule) -> ReferenceImages:
 
 
 def load_run(run: Path) -> tuple[nn.Sequential, ImageDataModule]:
-    """Return the last weights of the run in this folder, and its data, ready to look at.
+    """Return the last weights of the run in this folder that were kept, and its data, ready to look at.
 
     Raises:
         SettingsError: where either is missing.
     """
     settings = load_settings(run / "config.yaml")
-    network, _ = load_network(run / "checkpoints/last.ckpt")
+    network, _ = load_network(run)
     data = build_datamodule(settings.data, settings.data.image_size or IMAGE_SIZES[settings.model.name], settings.seed)
     data.prepare_data()
     data.setup("fit")

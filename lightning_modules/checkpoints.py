@@ -19,19 +19,44 @@ DAMAGED = (
 """What ``torch.load`` raises for files that are cut short, changed or of another kind: it has no error of its own for them."""
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+LAST, WEIGHTS, BEST = "last.ckpt", "weights.ckpt", "best.ckpt"
+"""In a run's folder ``checkpoints``: the last epoch with all that resuming needs, which is there until the run has ended; the
+weights of the last epoch, which then stay; the weights of the epoch that is best on the validation images."""
+
+
+def weights_file(path: Path) -> Path:
+    """Return the file of weights that a path means: of a run's folder those of the last epoch, else of the best.
+
+    Raises:
+        SettingsError: the run has no weights.
+    """
+    if not path.is_dir():
+        return path
+    for name in (LAST, WEIGHTS, BEST):
+        if (file := path / "checkpoints" / name).is_file():
+            return file
+    raise SettingsError(f"{path} has no weights: no epoch had ended, or they were not kept (trainer.keep)")
+
+
+def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     """Read the checkpoint in a file, its tensors in main memory.
 
     Each record in the file has a checksum, CRC-32, which ``torch.save`` writes and ``torch.load`` doesn't compare: here it is.
+
+    Args:
+        path: of the file.
+        mmap: leave the tensors on disk until they are looked at; the file must stay as it is.
 
     Raises:
         SettingsError: the file is missing, can't be read, is damaged or holds more than tensors and plain values.
     """
     try:
         _compare_checksums(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError as problem:
-        raise SettingsError(f"{path}: there is no such checkpoint") from problem
+        others = sorted(file.name for file in path.parent.glob("*.ckpt"))
+        hint = f"; there is {' and '.join(others)}" if others else ""
+        raise SettingsError(f"{path}: there is no such checkpoint{hint}") from problem
     except OSError as problem:
         raise SettingsError(f"{path} can't be read: {problem.strerror}") from problem
     except DAMAGED as problem:
@@ -71,12 +96,16 @@ def _compare_checksums(path: Path) -> None:
 
 
 def load_network(path: str | Path) -> tuple[nn.Sequential, list[str]]:
-    """Load a trained network, in evaluation mode, and the names of its classes from a run's checkpoint.
+    """Load a trained network, in evaluation mode, and the names of its classes.
+
+    Args:
+        path: of a run's folder, as for ``weights_file``, or of a checkpoint.
 
     Raises:
         SettingsError: the file is missing, damaged or not a checkpoint of this project.
     """
-    model, weights, class_names = network_in(read_checkpoint(Path(path)), Path(path))
+    path = weights_file(Path(path))
+    model, weights, class_names = network_in(read_checkpoint(path), path)
     network = build_network(model, len(class_names))
     try:
         network.load_state_dict(weights)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from configs import ModelSettings, SettingsError
-from lightning_modules.checkpoints import network_in, read_checkpoint
+from lightning_modules.checkpoints import network_in, read_checkpoint, weights_file
 
 TORCHVISION = ModelSettings(name="alexnet-torchvision", norm="none")
 TORCHVISION_LAYERS = {
@@ -33,7 +33,7 @@ LAST = "fc8"
 def load_weights(
     network: nn.Sequential, model: ModelSettings, class_names: Sequence[str], mean: Sequence[float], std: Sequence[float]
 ) -> str:
-    """Put the weights in the file ``model.weights`` into a network, in place, all but the last layer's where classes differ.
+    """Put the weights of ``model.weights`` into a network, in place, all but the last layer's where classes differ.
 
     Args:
         network: with random weights, built by ``model``.
@@ -49,7 +49,7 @@ def load_weights(
         SettingsError: the file can't be read, is neither a checkpoint of this project nor torchvision's AlexNet, or is of
             another network than ``model``.
     """
-    path = Path(model.weights or "")
+    path = weights_file(Path(model.weights or ""))
     checkpoint = read_checkpoint(path)
     if "features.0.weight" in checkpoint:
         source, weights = TORCHVISION, from_torchvision(checkpoint, mean, std)

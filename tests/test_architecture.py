@@ -69,6 +69,7 @@ PRIVATE_NAMES = {
 # Where any exception is caught, and why it can't be named.
 CATCHES_ALL = {
     "experiment/wandb_mirror.py": "W&B raises anything, and nothing that it raises may end a training",
+    "experiment/tensorboard_mirror.py": "TensorBoard raises anything too",
     "configs/files.py": "removes a half-written file and raises the error again",
     "experiment/output.py": "removes the folder of a run that can't be set up and raises the error again",
     "train.py": "keeps the traceback of a fault of this project, whatever it is, in the run's folder",
@@ -79,6 +80,7 @@ CATCHES_ALL = {
 # Where options of any name are passed on, and to what.
 PASSES_OPTIONS_ON = {
     "viz_callbacks/metrics/": "torchmetrics.Metric's own options",
+    "experiment/tensorboard_mirror.py": "nowhere: a method of Lightning's loggers has them, and does nothing here",
     "experiment/wandb_mirror.py": "nowhere: a method of Lightning's loggers has them, and does nothing here",
 }
 

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiment.run_folder import read_metrics, read_summary
 from trials.command import display_name, trial_command, write_arguments
 from trials.study import Study, find_process
+from trials.weights import names_what_to_keep, remove_other_weights
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Runner:
         self.overrides = overrides
         self.poll_seconds = poll_seconds
         self.running: list[Running] = []
+        self.best_only = not names_what_to_keep((*study.sweep.parameters, *study.sweep.command, *overrides))
 
     def run(
         self,
@@ -81,12 +83,14 @@ class Runner:
             while len(self.running) < self.jobs and self._start():
                 pass
             if not self.running:
+                remove_other_weights(self.study)  # once more, as an earlier start may have been killed before it could
                 return
             on_look(self.running)
             time.sleep(self.poll_seconds)
             for running in list(self.running):
                 if self._poll(running):
                     self.running.remove(running)
+                    remove_other_weights(self.study)
                     on_trial_end(self._frozen(running.trial.number))
 
     def interrupt(self) -> None:
@@ -103,6 +107,7 @@ class Runner:
         folder = self.run_folder(trial)
         trial.set_user_attr("folder", str(folder))
         trial.set_user_attr("host", socket.gethostname())
+        trial.set_user_attr("best_only", self.best_only)
         command = self.command(trial, folder)
         if not _can_be_resumed(folder):
             shutil.rmtree(folder, ignore_errors=True)  # of a training that was interrupted in its first epoch

@@ -5,6 +5,7 @@ loss diverged: then ``diverged`` says when) or failed. Its user attributes hold 
 
 - ``enqueued``: what an enqueued trial will get from the search, see ``_search_values``;
 - ``values``: what is passed on to the training;
+- ``best_only``: its weights stay only if it is the best trial;
 - ``folder``, ``host``, ``pid`` and ``create_time``: the run's folder and its process, by which a later start finds out whether
   it still runs;
 - ``again``: the number of the trial that this one repeats. A trial that was interrupted is enqueued anew with the same folder,
@@ -200,6 +201,11 @@ class Study:
         if "host" not in attributes:
             asked = trial.datetime_start or datetime.min
             return not self.shared or datetime.now() - asked > timedelta(seconds=PATIENCE)
+        return self.is_here(trial)
+
+    def is_here(self, trial: FrozenTrial) -> bool:
+        """Return whether the folder of a trial that was started lies on this machine, below the sweep's."""
+        attributes = trial.user_attrs
         here = Path(attributes["folder"]).absolute().parent == self.folder.absolute()
         return here and attributes["host"] == socket.gethostname()
 

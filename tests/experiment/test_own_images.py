@@ -104,7 +104,8 @@ def test_it_trains_and_shows_every_class(trained: Path) -> None:
     assert 0 <= summary["final/test/accuracy"] <= 1
     parts = {part: (trained / f"split/{part}.txt").read_text().splitlines() for part in ("train", "val", "test")}
     assert {part: len(files) for part, files in parts.items()} == {"train": 84, "val": 12, "test": 24}
-    _, class_names = load_network(trained / "checkpoints/last.ckpt")
+    assert os.listdir(trained / "checkpoints") == ["weights.ckpt"], "one file stays"
+    _, class_names = load_network(trained)
     assert class_names == sorted(NAMES.values())
     probes = os.listdir(trained / "pictures/denet")
     assert len([name for name in probes if name != "index.json"]) == 8
@@ -182,17 +183,17 @@ def test_a_sweep_over_it_runs_and_shows(clone: Path, trained: Path) -> None:
 def test_it_is_fine_tuned_on_other_classes_and_looks_at_a_picture_from_elsewhere(
     clone: Path, photos: Path, trained: Path
 ) -> None:
-    checkpoint = trained / "checkpoints/last.ckpt"
+    checkpoint = trained / "checkpoints/weights.ckpt"
     for name in ("dogs", "boats"):
         shutil.copytree(photos / name, clone / "pair" / name)
     shutil.copy(photos / "signs/IMG 1.jpg", clone / "street.jpg")
     status, output = train(
         clone, "model=zfnet", "recipe=finetune", "data.root=pair", *SMALL, "name=tuned", "trainer.max_epochs=1",
-        f"model.weights={checkpoint}", "optim.lr=0.00001", "viz.probes=[street.jpg,dogs]", "viz.sensitivity=false",
+        f"model.weights={trained}", "optim.lr=0.00001", "viz.probes=[street.jpg,dogs]", "viz.sensitivity=false",
     )  # fmt: skip
     assert status == 0, output
     assert f"Weights from {checkpoint} (6 classes); fc8 is new, as the classes differ" in output
-    (before, _), (after, class_names) = load_network(checkpoint), load_network(clone / "runs/tuned/checkpoints/last.ckpt")
+    (before, _), (after, class_names) = load_network(checkpoint), load_network(clone / "runs/tuned")
     assert class_names == ["boats", "dogs"]
     for layer in ("conv1", "conv5", "fc7"):
         old, new = before.get_parameter(f"{layer}.weight"), after.get_parameter(f"{layer}.weight")

@@ -154,6 +154,28 @@ def test_an_older_runs_settings_are_answered_with_their_new_names(tmp_path: Path
             open_run([f"runs={tmp_path}", resume])
 
 
+def test_a_run_that_has_ended_says_why_it_cant_be_resumed_and_what_to_do(tmp_path: Path) -> None:
+    older = interrupted_run(tmp_path, "name=older", age=90)
+    last = interrupted_run(tmp_path, "name=ended", age=50)
+    folder = last.parents[1]
+    (folder / "summary.json").write_text("{}")
+    assert open_run([f"resume={folder}"]).checkpoint == last, "by trainer.keep=all, or killed at its very end"
+    last.rename(last.with_name("weights.ckpt"))
+    for path in (folder, last):
+        with pytest.raises(
+            SettingsError, match=rf"that run has ended, .*start anew .* with model.weights={folder} \("
+        ) as caught:
+            open_run([f"resume={path}", "trainer.max_epochs=99"])
+        assert "trainer.keep=all" in str(caught.value)
+    last.with_name("weights.ckpt").unlink()
+    with pytest.raises(SettingsError, match=r"that run has ended, .*start anew without resume="):
+        open_run([f"resume={folder}"])
+    assert open_run([f"runs={tmp_path}", "resume=last"]).checkpoint == older, "the newest that can be resumed"
+    older.unlink()
+    with pytest.raises(SettingsError, match=r"no checkpoint in .* of a run that has not ended"):
+        open_run([f"runs={tmp_path}", "resume=last"])
+
+
 def test_the_command_line_is_kept_as_it_was_typed() -> None:
     assert open_run(["data=shapes", "viz.probes=[circle, star]"]).command == (
         "python train.py data=shapes 'viz.probes=[circle, star]'"

@@ -20,7 +20,8 @@ from lightning_modules.checkpoints import load_network, read_checkpoint
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 SMALL = ["data=shapes", "data.image_size=67", "data.images_per_class=10", "data.batch_size=8", "logger=none",
-         "viz.probes=[circle,star]", "trainer.max_epochs=3", "data.val_fraction=0.25", "data.train_sizes=[67,75]"]  # fmt: skip
+         "viz.probes=[circle,star]", "trainer.max_epochs=3", "data.val_fraction=0.25", "data.train_sizes=[67,75]",
+         "trainer.keep=all"]  # fmt: skip
 
 
 def start(*arguments: str, largest_file: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:

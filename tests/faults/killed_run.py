@@ -29,6 +29,7 @@ from tests.small_network import small_network
 FILES = {
     "settings": "config.yaml", "split": "train.txt", "picture": "epoch-*.jpg", "sprite": "epoch-*.webp", "index": "index.json",
     "metrics": "metrics.csv", "page": "index.html", "best checkpoint": "best.ckpt", "checkpoint": "last.ckpt",
+    "kept weights": "weights.ckpt",
     "predictions": "predictions.csv", "summary": "summary.json",
 }  # fmt: skip
 """Files by the pattern of their names. ``before`` a file: it is written, but under the name of a partial file."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kill_chain import KINDS, TINY, Kill, assert_same_record, random_kills, run_chain, start
+from lightning_modules.checkpoints import read_checkpoint
+from tests.faults.kill_chain import KINDS, TINY, Kill, assert_same, assert_same_record, random_kills, run_chain, start
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 TIMES = int(os.environ.get("FAULTS_TIMES", "1"))
@@ -51,6 +52,19 @@ def test_a_run_killed_in_a_checkpoint_and_after_one_is_the_same(undisturbed: dic
 def test_a_run_killed_three_times_is_the_same(kind: str, number: int, undisturbed: dict[str, Path], tmp_path: Path) -> None:
     kills = random_kills(random.Random(f"{SEED} {kind} {number}"), kind)
     check(kind, kills, undisturbed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["after summary", "before kept weights", "after kept weights"])
+def test_a_run_killed_as_it_gives_its_states_away_ends_the_same(
+    point: str, undisturbed: dict[str, Path], tmp_path: Path
+) -> None:
+    """Until the weights alone are on the disk the run can be resumed; then they are those of the last epoch."""
+    run_chain(tmp_path / "run", [*TINY, "logger=none", "trainer.keep=last"], [(point, 1)])
+    kept = tmp_path / "run/checkpoints"
+    assert os.listdir(kept) == ["weights.ckpt"]
+    whole = read_checkpoint(reference("alone", undisturbed) / "checkpoints/last.ckpt")
+    assert_same(read_checkpoint(kept / "weights.ckpt")["state_dict"], whole["state_dict"], "weights")
 
 
 @pytest.mark.slow

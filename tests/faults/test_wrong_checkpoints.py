@@ -114,6 +114,9 @@ def test_each_wrong_checkpoint_is_one_line_and_the_right_one_is_none(run: Path, 
     with pytest.raises(SettingsError) as caught:
         check(run / "checkpoints/best.ckpt", SETTINGS)
     assert str(caught.value).endswith(f"best.ckpt holds weights only, from which nothing can be resumed; use {own}")
+    best = own.rename(own.with_name("elsewhere.ckpt")).with_name("best.ckpt")
+    with pytest.raises(SettingsError, match=rf"nothing can be resumed; start anew with model.weights={best}$"):
+        check(best, SETTINGS)
 
 
 tried["test_a_flipped_byte_anywhere_is_refused_or_changes_nothing"] = number(200)

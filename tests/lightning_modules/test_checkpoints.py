@@ -11,7 +11,7 @@ import torch
 
 from configs import ModelSettings, Settings, SettingsError
 from experiment.checkpoint_io import AtomicCheckpointIO
-from lightning_modules.checkpoints import load_network, read_checkpoint
+from lightning_modules.checkpoints import load_network, read_checkpoint, weights_file
 from lightning_modules.networks.registry import build_network
 
 
@@ -69,6 +69,18 @@ def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
 
 
+def test_a_runs_folder_means_its_last_weights_or_else_its_best(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=rf"{tmp_path} has no weights: no epoch had ended, or .*trainer.keep"):
+        weights_file(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("best.ckpt", "weights.ckpt", "last.ckpt"):  # each is preferred to those before
+        (tmp_path / "checkpoints" / name).touch()
+        assert weights_file(tmp_path) == tmp_path / "checkpoints" / name
+        assert weights_file(tmp_path / "checkpoints/best.ckpt").name == "best.ckpt", "a file means itself"
+    with pytest.raises(SettingsError, match=r"no such checkpoint; there is best.ckpt and last.ckpt and weights.ckpt"):
+        read_checkpoint(tmp_path / "checkpoints/none.ckpt")
+
+
 @pytest.mark.slow
 def test_the_network_comes_back_as_it_was(tmp_path: Path) -> None:
     model = ModelSettings(name="zfnet", norm="batch")
@@ -79,6 +91,10 @@ def test_the_network_comes_back_as_it_was(tmp_path: Path) -> None:
     loaded, class_names = load_network(tmp_path / "best.ckpt")
     assert class_names == ["a", "b", "c"]
     assert not loaded.training
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "best.ckpt").rename(tmp_path / "run/checkpoints/best.ckpt")
+    of_folder, _ = load_network(tmp_path / "run")
+    assert all(torch.equal(value, of_folder.state_dict()[name]) for name, value in loaded.state_dict().items())
     images = torch.randn(1, 3, 99, 99)
     with torch.no_grad():
         assert torch.equal(loaded(images), network.eval()(images))
