@@ -192,7 +192,7 @@ def _encode(tiles: Grey, side: int) -> bytes:
     cells[: len(tiles)] = tiles
     grid = cells.reshape(rows, COLUMNS, *tiles.shape[1:]).swapaxes(1, 2).reshape(rows * tiles.shape[1], -1)
     stream = io.BytesIO()
-    Image.fromarray(grid).save(stream, "webp", lossless=side <= TILE, quality=70, method=2)
+    Image.fromarray(grid).save(stream, "webp", lossless=side <= TILE, quality=80, method=2)
     return stream.getvalue()
 
 
