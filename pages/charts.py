@@ -18,7 +18,6 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
 PARTS = {"train": [2, 2], "val": [6, 3], "test": [1, 0]}
 WIDTH, HEIGHT = 300, 220  # three beside each other on a page of 1,200 pixels
 STAGE_ROWS = (-3, -15)  # pixels above a chart: stages that follow each other closely have their words in turn in two rows
-STAGE_TOP = -26
 PRIMARY = {"loss": "cross-entropy (nats)", "accuracy": "top-1 accuracy", "mean_per_class": "mean accuracy of the classes"}
 METRICS = {
     "learned": "distance of the filters from their start", "effective_rank": "effective rank of the filters",
@@ -109,17 +108,11 @@ def _with_epoch(lines: Sequence[alt.Chart], stages: list[dict[str, Any]], last: 
     )
     layers: list[alt.Chart] = [*lines, now]
     if stages:
-        x = alt.X("at:Q", title="epoch")
-        layers.append(
-            alt.Chart(alt.InlineData(values=stages))
-            .mark_rule(strokeDash=[3, 3], color="#999", y=STAGE_TOP, y2=HEIGHT)
-            .encode(x=x, tooltip=["words:N", alt.Tooltip("at:Q", title="from epoch")])
-        )
         for row, height in enumerate(STAGE_ROWS):
-            words = alt.Chart(alt.InlineData(values=stages[row :: len(STAGE_ROWS)]))
-            layers.append(
-                words.mark_text(align="left", baseline="bottom", dx=3, y=height, fontSize=10).encode(x=x, text="words:N")
-            )
+            of_row = alt.Chart(alt.InlineData(values=stages[row :: len(STAGE_ROWS)])).encode(x=alt.X("at:Q", title="epoch"))
+            layers.append(of_row.mark_rule(strokeDash=[3, 3], color="#999", y=height - 10, y2=HEIGHT))
+            words = of_row.mark_text(align="left", baseline="bottom", dx=3, y=height, fontSize=10)
+            layers.append(words.encode(text="words:N"))
     return alt.layer(*layers).add_params(epoch).properties(width=WIDTH, height=HEIGHT)
 
 

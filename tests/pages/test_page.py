@@ -117,7 +117,7 @@ def test_words_on_the_stages_of_a_recipe_never_touch(browser: Browser, tmp_path:
     for name in ("loss", "accuracy"):
         page.locator(f"[data-chart={name}]").scroll_into_view_if_needed()
         page.wait_for_selector(f"[data-chart={name}] svg")
-        texts = page.locator(f"[data-chart={name}] .mark-text text")
+        texts = page.locator(f"[data-chart={name}] .mark-text.role-mark text")
         assert sorted(texts.all_text_contents()) == ["112 px", "128 px", "160 px", "96 px", "no CutMix"]
         boxes = [box for each in texts.all() if (box := each.bounding_box())]
         for one, other in itertools.combinations(boxes, 2):
@@ -141,6 +141,21 @@ def test_stages_begin_where_the_training_changes(tmp_path: Path, epochs: int, si
     ended = next(epoch for epoch in range(epochs) if epoch >= MIXED_UNTIL * epochs) + 1
     expected[ended] = f"{expected[ended]}, no CutMix" if ended in expected else "no CutMix"
     assert words == expected
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_pictures_that_came_while_their_section_was_out_of_sight_are_seen_there(
+    browser: Browser, comparison: Path, width: int
+) -> None:
+    shown = Shown(browser, comparison, width=width)
+    page = shown.page
+    page.wait_for_function("[...document.querySelectorAll('#filters img')].every(image => image.naturalWidth)")
+    page.locator("#filters h2").scroll_into_view_if_needed()
+    pictures = page.locator("#filters img").all()
+    boxes = [picture.bounding_box() or {"width": 0, "height": 0} for picture in pictures]
+    assert len(boxes) == 4
+    assert all(min(box["width"], box["height"]) > 100 for box in boxes), "enlarged from 48 pixels"
+    shown.close()
 
 
 def test_hostile_names_are_words(browser: Browser, comparison: Path) -> None:
