@@ -5,7 +5,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
@@ -91,4 +90,4 @@ def test_what_is_not_higher_than_shown_keeps_its_bytes(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(file := tmp_path / f"{height}.webp", lossless=True)
         found = decode(sprites, sprites.add_smaller(file, height))
         assert np.array_equal(np.asarray(found), pixels) == kept
-        assert found.size == (pytest.approx(9 * height, abs=1), height)
+        assert (abs(found.width - 9 * height) <= 1, found.height) == (True, height)
