@@ -211,8 +211,12 @@ class VizSettings:
         "images to look at: files such as Faces/image_0001.jpg, classes for their first image, or files from elsewhere "
         "[default: the data set's own eight]",
     )
-    maps: int = setting(100, "feature maps shown of each layer", bounds=COUNT)
-    top_maps: int = setting(4, "maps of each layer whose nine strongest activations are shown; 0 for none", bounds=SIZE)
+    maps: int = setting(100, "feature maps of each layer on a sheet", bounds=COUNT)
+    top_maps: int = setting(
+        4,
+        "maps of each layer whose nine strongest activations are shown, after the last epoch three times as many; 0 for none",
+        bounds=SIZE,
+    )
     metrics: bool = setting(True, "measure the projections of the probes: block artefacts, localisation, class sensitivity ...")
     sensitivity: bool = setting(True, "after the last epoch, picture what the prediction depends on: occlusion and invariance")
     page: bool = setting(True, "write the run's page, index.html, after each epoch and at the end")

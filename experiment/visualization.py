@@ -41,7 +41,12 @@ def visualization_callbacks(
         DeNetPictures(folder / "denet", probes, every_n_epochs=every, fixed_scale=fixed),
         FilterPictures(folder / "filters", probes, every_n_epochs=every, fixed_scale=fixed),
         TopActivationPictures(
-            folder / "top_activations", reference_images(data), maps=settings.top_maps, every_n_epochs=every, fixed_scale=fixed
+            folder / "top_activations",
+            reference_images(data),
+            maps=settings.top_maps,
+            maps_at_end=3 * settings.top_maps,  # twelve, as many as the page shows
+            every_n_epochs=every,
+            fixed_scale=fixed,
         ),
         OcclusionPictures(folder / "occlusion", probes, every_n_epochs=last),
         InvariancePictures(folder / "invariance", probes, every_n_epochs=last),

@@ -131,6 +131,8 @@ def _describe(run: RunData, label: str, units: dict[str, list[int]]) -> dict[str
         "missing": run.missing,
         "figures": FIGURES.get(run.settings["model"]["name"]),
         "diverged": run.diverged,
+        "best": run.best_epoch,
+        "crops": bool(run.settings["data"].get("test_crops")),
         "accuracy": wilson(right, len(run.predictions)) if run.predictions else None,
         "images": len(run.predictions),
         "final": run.summary.get("final/test/accuracy"),

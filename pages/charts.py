@@ -17,6 +17,7 @@ RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
 PARTS = {"train": [2, 2], "val": [6, 3], "test": [1, 0]}
 WIDTH, HEIGHT = 300, 220  # three beside each other on a page of 1,200 pixels
+STAGE_ROWS = (-3, -15)  # pixels above a chart: stages that follow each other closely have their words in turn in two rows
 PRIMARY = {"loss": "cross-entropy (nats)", "accuracy": "top-1 accuracy", "mean_per_class": "mean accuracy of the classes"}
 METRICS = {
     "learned": "distance of the filters from their start", "effective_rank": "effective rank of the filters",
@@ -42,7 +43,7 @@ def epoch_charts(runs: Sequence[RunData], labels: Sequence[str]) -> dict[str, Ch
         if points:
             dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=list(PARTS), range=list(PARTS.values())), title="part")
             lines = _lines(points, words, labels, last, dash, percent=name != "loss")
-            charts[name] = _with_epoch(lines, _stages(runs), last)
+            charts[name] = _with_epoch(lines, stages_of(runs[0]), last)
     for name, words in METRICS.items():
         points = [
             {"epoch": row["epoch"], "value": _round(value), "run": label, "layer": key.split("/")[1]}
@@ -58,9 +59,9 @@ def epoch_charts(runs: Sequence[RunData], labels: Sequence[str]) -> dict[str, Ch
 
 def _lines(
     points: list[dict[str, Any]], words: str, labels: Sequence[str], last: int, dash: alt.StrokeDash, percent: bool
-) -> alt.Chart:
+) -> list[alt.Chart]:
     axis = alt.Axis(format="%") if percent else alt.Axis()
-    chart: alt.Chart = (
+    chart = (
         alt.Chart(alt.InlineData(values=points))
         .mark_line(strokeWidth=2)
         .encode(
@@ -71,22 +72,18 @@ def _lines(
             tooltip=["run:N", "part:N", "epoch:Q", alt.Tooltip("value:Q", format=".2%" if percent else ".3f")],
         )
     )
-    return chart
+    return [chart]
 
 
-def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str], last: int) -> alt.Chart:
-    chart: alt.Chart = (
-        alt.Chart(alt.InlineData(values=points))
-        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=15))
-        .encode(
-            x=_epoch_axis(last),
-            y=alt.Y("value:Q", title=words, scale=alt.Scale(zero=False)),
-            color=alt.Color("layer:N", scale=alt.Scale(scheme="viridis"), title="layer"),
-            strokeDash=alt.StrokeDash("run:N", scale=alt.Scale(domain=list(labels), range=list(DASHES)), title="run"),
-            tooltip=["run:N", "layer:N", "epoch:Q", alt.Tooltip("value:Q", format=".3g")],
-        )
+def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str], last: int) -> list[alt.Chart]:
+    base = alt.Chart(alt.InlineData(values=points)).encode(
+        x=_epoch_axis(last),
+        y=alt.Y("value:Q", title=words, scale=alt.Scale(zero=False)),
+        color=alt.Color("layer:N", scale=alt.Scale(scheme="viridis"), title="layer", legend=alt.Legend(columns=4)),
+        tooltip=["run:N", "layer:N", "epoch:Q", alt.Tooltip("value:Q", format=".3g")],
     )
-    return chart
+    dash = alt.StrokeDash("run:N", scale=alt.Scale(domain=list(labels), range=list(DASHES)), title="run")
+    return [base.mark_line(strokeWidth=2).encode(strokeDash=dash), base.mark_point(filled=True, size=15, opacity=1)]
 
 
 def _epoch_axis(last: int) -> alt.X:
@@ -101,7 +98,7 @@ def run_colour(labels: Sequence[str]) -> alt.Color:
     return alt.Color("run:N", scale=alt.Scale(domain=list(labels), range=list(RUN_COLOURS)), title="run")
 
 
-def _with_epoch(lines: alt.Chart, stages: list[dict[str, Any]], last: int) -> Chart:
+def _with_epoch(lines: Sequence[alt.Chart], stages: list[dict[str, Any]], last: int) -> Chart:
     epoch = alt.param(name="epoch", value=last)
     now = (
         alt.Chart(alt.InlineData(values=[{"at": each} for each in range(1, last + 1)]))
@@ -109,25 +106,27 @@ def _with_epoch(lines: alt.Chart, stages: list[dict[str, Any]], last: int) -> Ch
         .encode(x=alt.X("at:Q", title="epoch"))
         .transform_filter("datum.at == epoch")
     )
-    marks = alt.Chart(alt.InlineData(values=stages)).encode(x=alt.X("at:Q", title="epoch"))
-    rules = marks.mark_rule(strokeDash=[3, 3], color="#999")
-    words = marks.mark_text(align="left", dx=3, y=8, fontSize=10).encode(text="words:N")
-    layers: list[alt.Chart] = [lines, now, *([rules, words] if stages else [])]
+    layers: list[alt.Chart] = [*lines, now]
+    if stages:
+        for row, height in enumerate(STAGE_ROWS):
+            of_row = alt.Chart(alt.InlineData(values=stages[row :: len(STAGE_ROWS)])).encode(x=alt.X("at:Q", title="epoch"))
+            layers.append(of_row.mark_rule(strokeDash=[3, 3], color="#999", y=height - 10, y2=HEIGHT))
+            words = of_row.mark_text(align="left", baseline="bottom", dx=3, y=height, fontSize=10)
+            layers.append(words.encode(text="words:N"))
     return alt.layer(*layers).add_params(epoch).properties(width=WIDTH, height=HEIGHT)
 
 
-def _stages(runs: Sequence[RunData]) -> list[dict[str, Any]]:
-    """Return the epochs at which the recipe changes: another size of the images, the end of CutMix. Of the first run."""
-    if not runs:
-        return []
-    data, epochs = runs[0].settings["data"], runs[0].max_epochs
+def stages_of(run: RunData) -> list[dict[str, Any]]:
+    """Return the first epochs of the stages of a recipe, in their order: other sizes of the images, the end of CutMix."""
+    data, epochs = run.settings["data"], run.max_epochs
     sizes = data.get("train_sizes") or []
-    stages = [
-        {"at": epochs * number / len(sizes) + 1, "words": f"{size} px"} for number, size in enumerate(sizes) if len(sizes) > 1
-    ]
+    words: dict[int, list[str]] = {}
+    if len(sizes) > 1:
+        for number, size in enumerate(sizes):
+            words.setdefault(-(-epochs * number // len(sizes)) + 1, []).append(f"{size} px")
     if data.get("cutmix"):
-        stages.append({"at": epochs * 7 / 8 + 1, "words": "no CutMix"})
-    return stages
+        words.setdefault(-(-epochs * 7 // 8) + 1, []).append("no CutMix")
+    return [{"at": at, "words": ", ".join(words[at])} for at in sorted(words) if at <= epochs]
 
 
 def beside(charts: Sequence[Chart]) -> Chart:

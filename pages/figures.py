@@ -127,7 +127,7 @@ def _maps_and_projections(runs: Sequence[RunData], network: str) -> Image.Image:
             sheet.paste(tile, (number % 10 * TILE, number // 10 * TILE))
         for number, channel in enumerate(projection.split()):
             sheet.paste(_square(channel), (number * (SIDE + 5), SHEET + GAP))
-        sheets.append((f"{layer}: {entry['maps']['shown']} of {entry['maps']['of']} maps; red, green, blue", sheet))
+        sheets.append((f"{layer}: {min(100, len(maps))} of {entry['maps']['of']} maps; red, green, blue", sheet))
     if not sheets:
         raise MissingError(f"the pictures of {run.name} are gone")
     return _grid([sheets], f"{run.title}, {run.probes[0]['name']}, epoch {epoch}")

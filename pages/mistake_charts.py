@@ -29,7 +29,12 @@ def class_chart(rows: Sequence[dict[str, Any]], label: str) -> Chart:
     ]  # fmt: skip
     overall = sum(each["accuracy"] * each["images"] for each in values) / sum(each["images"] for each in values)
     base = alt.Chart(alt.InlineData(values=values), title=label).encode(y=alt.Y("class:N", sort=None, title=None))
-    axis = alt.X("low:Q", title="accuracy, with its 95 % interval", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
+    axis = alt.X(
+        "low:Q",
+        title="accuracy, with its 95 % interval",
+        axis=alt.Axis(format="%", orient="top"),
+        scale=alt.Scale(domain=[0, 1]),
+    )
     bars = base.mark_rule(strokeWidth=2, color="#999").encode(x=axis, x2="high:Q")
     points = base.mark_point(filled=True, size=50, opacity=1, color=RUN_COLOURS[0]).encode(
         x="accuracy:Q", tooltip=["class:N", "images:Q", alt.Tooltip("accuracy:Q", format=".1%")]
@@ -70,7 +75,7 @@ def per_class_chart(rows: Sequence[dict[str, Any]]) -> Chart:
     base = alt.Chart(alt.InlineData(values=values)).encode(y=alt.Y("class:N", sort=None, title=None))
     noise = base.mark_bar(color="#bbb", opacity=0.6).encode(x="low:Q", x2="band:Q")
     points = base.mark_point(filled=True, size=50, color=RUN_COLOURS[1]).encode(
-        x=alt.X("difference:Q", title="accuracy of the second minus the first", axis=alt.Axis(format="+%")),
+        x=alt.X("difference:Q", title="accuracy of the second minus the first", axis=alt.Axis(format="+%", orient="top")),
         tooltip=["class:N", "images:Q", alt.Tooltip("difference:Q", format="+.1%")],
     )
     return alt.layer(noise, points).properties(width=WIDTH, height=alt.Step(14))
@@ -89,7 +94,11 @@ def calibration_chart(bins: dict[str, list[Bin]]) -> Chart:
         x=alt.X("confidence:Q", axis=alt.Axis(format="%"), title="mean confidence"), color=run_colour(list(bins))
     )
     bars = base.mark_rule().encode(y=alt.Y("low:Q", title="accuracy", axis=alt.Axis(format="%")), y2="high:Q")
-    points = base.mark_point(filled=True, size=60).encode(y="accuracy:Q", shape="run:N", tooltip=["run:N", "images:Q"])
+    points = base.mark_point(filled=True, size=60).encode(
+        y="accuracy:Q",
+        shape=alt.Shape("run:N", scale=alt.Scale(domain=list(bins)), title="run"),
+        tooltip=["run:N", "images:Q"],
+    )
     return alt.layer(ideal.encode(x="c:Q", y="a:Q"), bars, points).properties(width=WIDTH, height=HEIGHT)
 
 

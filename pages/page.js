@@ -28,10 +28,10 @@
     $(given.get("s"))?.scrollIntoView();
   }
 
-  function writeLink() {
-    const parts = [`e=${state.e}`, `p=${state.p}`, `l=${encodeURIComponent(state.l)}`];
+  function linkTo(epoch) {
+    const parts = [`e=${epoch}`, `p=${state.p}`, `l=${encodeURIComponent(state.l)}`];
     if (state.u) parts.push(`u=${state.u}`, `r=${state.r}`);
-    history.replaceState(null, "", `#${parts.join("&")}`);
+    return `#${parts.join("&")}`;
   }
 
   // --- pictures ---
@@ -64,13 +64,19 @@
     return page.runs[run].pictures[kind][place(kind, layer)]?.[epoch];
   }
 
-  function whyAbsent(run, kind, layer) {
+  // Says that a picture of this epoch is missing, and leads to the nearest ones.
+  function sayAbsent(element, run, kind, layer) {
     const epochs = Object.keys(page.runs[run].pictures[kind][place(kind, layer)] ?? {}).map(Number);
-    if (!epochs.length) return "This run has no such picture.";
-    const before = epochs.filter((each) => each < state.e).pop();
-    const after = epochs.find((each) => each > state.e);
-    const near = [before, after].filter((each) => each !== undefined).join(" and ");
-    return `No picture of epoch ${state.e}; the nearest are of ${near}.`;
+    const near = [epochs.filter((each) => each < state.e).pop(), epochs.find((each) => each > state.e)];
+    const links = near.filter((each) => each !== undefined).map((each) => {
+      const link = document.createElement("a");
+      link.href = linkTo(each);
+      link.textContent = each;
+      return link;
+    });
+    element.replaceChildren(links.length ? `No picture of epoch ${state.e}; the nearest are of ` : "This run has no such picture.");
+    links.forEach((link, number) => { element.append(number ? " and " : "", link); });
+    if (links.length) element.append(".");
   }
 
   function setTile(tile, entry, index) {
@@ -96,7 +102,8 @@
     if (!cell.querySelector("img, .strips")) return; // of a layer that the run doesn't have
     cell.classList.toggle("empty", !entry);
     absent.hidden = Boolean(entry);
-    absent.textContent = entry ? "" : whyAbsent(run, kind, layer);
+    if (entry) absent.replaceChildren();
+    else sayAbsent(absent, run, kind, layer);
     for (const [selector, text] of [[".note", entry?.note], [".range", entry && rangeWords(entry.ranges)]]) {
       const words = cell.querySelector(selector);
       if (words) words.textContent = text ?? "";
@@ -162,7 +169,7 @@
     for (const cell of document.querySelectorAll(".cell[data-run]")) showCell(cell);
     for (const view of views.values()) mark(view);
     showDialog();
-    writeLink();
+    history.replaceState(null, "", linkTo(state.e));
   }
 
   function goTo(epoch) {
@@ -189,26 +196,37 @@
     const index = run.pictures.units[state.l].indexOf(state.u);
     const entry = entryOf(state.r, "deconvolution", state.l);
     $("map-title").textContent = `${run.label}: map ${state.u} of ${state.l}, ${page.probes[state.p].name}, epoch ${state.e}`;
-    $("map-note").textContent = entry ? entry.note + (entry.silent.includes(state.u) ? " This map is silent here." : "") : whyAbsent(state.r, "deconvolution", state.l);
+    if (entry) $("map-note").textContent = entry.note + (entry.silent.includes(state.u) ? " This map is silent here." : "");
+    else sayAbsent($("map-note"), state.r, "deconvolution", state.l);
+    $("map-range").textContent = entry ? rangeWords(entry.ranges) : "";
     $("map-tile").style.backgroundImage = "none";
     if (entry) setTile($("map-tile"), entry, index);
     setImage($("map-projection"), entry?.sprites.projection);
-    $("map-history").replaceChildren();
-    for (const [epoch, past] of Object.entries(run.pictures.deconvolution[place("deconvolution", state.l)] ?? {})) {
-      const tile = document.createElement("button");
-      tile.type = "button";
-      tile.className = "tile";
-      tile.setAttribute("aria-label", `epoch ${epoch}`);
-      tile.title = `epoch ${epoch}`;
-      setTile(tile, past, index);
-      tile.addEventListener("click", () => goTo(Number(epoch)));
-      $("map-history").append(tile);
-    }
+    showHistory(run.pictures.deconvolution[place("deconvolution", state.l)] ?? {}, index);
     const top = entryOf(state.r, "top_activations", state.l);
     const maps = top?.maps.filter((each) => each.map === state.u) ?? [];
     showStrips($("map-patches"), top, maps);
-    if (!maps.length) $("map-patches").textContent = "None were kept of this map at this epoch; viz.top_maps says of how many maps a run keeps them.";
+    if (!top) sayAbsent($("map-patches"), state.r, "top_activations", state.l);
+    else if (!maps.length) $("map-patches").textContent = "The run kept none of this map; viz.top_maps says of how many maps it does.";
     if (!dialog.open) dialog.showModal();
+  }
+
+  function showHistory(entries, index) {
+    const focused = document.activeElement.dataset.epoch; // its tile is made anew
+    $("map-history").replaceChildren();
+    for (const [epoch, past] of Object.entries(entries)) {
+      const [label, tile] = [document.createElement("label"), document.createElement("button")];
+      tile.type = "button";
+      tile.className = "tile";
+      tile.dataset.epoch = epoch;
+      tile.setAttribute("aria-label", `epoch ${epoch}`);
+      if (Number(epoch) === state.e) tile.setAttribute("aria-current", "true");
+      setTile(tile, past, index);
+      tile.addEventListener("click", () => goTo(Number(epoch)));
+      label.append(tile, epoch);
+      $("map-history").append(label);
+      if (epoch === focused) tile.focus();
+    }
   }
 
   function otherMap(step) {
@@ -225,7 +243,7 @@
     const text = dark.matches ? "#ddd" : "#222";
     const lines = dark.matches ? "#444" : "#ddd";
     const words = { labelColor: text, titleColor: text, gridColor: lines, domainColor: lines, tickColor: lines };
-    return { background: "transparent", axis: words, legend: { ...words, orient: "bottom" }, title: { color: text }, text: { color: text }, view: { stroke: lines } };
+    return { background: "transparent", axis: words, legend: { ...words, orient: "bottom", columns: 3, layout: { bottom: { anchor: "start", direction: "vertical" } } }, title: { color: text }, text: { color: text }, view: { stroke: lines } };
   }
 
   async function draw(figure) {

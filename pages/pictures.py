@@ -1,7 +1,8 @@
 """Which of a run's sprites a page shows, and their bytes.
 
 A page of 25 MB can't hold everything. Of many epochs some are shown, evenly spaced (``EPOCHS``), and of each layer 12 maps, the
-same ones at all epochs. Sprites of maps are cut down to those, projections are made smaller, and equal pictures are kept once.
+same ones at all epochs. Sprites of maps are cut down to those and stay lossless where the page enlarges them; projections and
+patches are made smaller, and equal pictures are kept once.
 
 A page that is written while the run still trains lies beside its pictures and names the files instead, which costs little.
 """
@@ -23,9 +24,10 @@ from pages.run_data import RunData
 
 EPOCHS = {"deconvolution": 30, "denet": 30, "filters": 15, "top_activations": 3}
 PROJECTION = 96  # pixels a side, shown twice as large
+PATCH = 64  # pixels a side, as the page shows them
 MAPS = 12
 COLUMNS = 6
-SMALL = 32  # maps up to this side are enlarged by the page, so they are stored without loss
+TILE = 48  # pixels a side of a map on the page: smaller ones are enlarged, so they stay without loss
 ZERO = 128  # the grey level of 0
 DENET = {
     "denet-true-class": "DeNet, true class",
@@ -65,14 +67,16 @@ class Sprites:
             self.contents.append(base64.b64encode(content).decode())
         return self._known[content]
 
-    def add_projection(self, file: Path) -> str:
-        """Return the source of a projection, made smaller where it becomes part of the page; empty where it can't be read."""
+    def add_smaller(self, file: Path, height: int) -> str:
+        """Return the source of a picture, made smaller where it becomes part of the page; empty where it can't be read."""
         if not self.inline or not file.is_file():
             return self.add_file(file)
         stream = io.BytesIO()
         try:
             with Image.open(file) as picture:
-                picture.thumbnail((PROJECTION, PROJECTION), Image.Resampling.LANCZOS)
+                if picture.height <= height:
+                    return self.add_file(file)
+                picture.thumbnail((picture.width, height), Image.Resampling.LANCZOS)
                 picture.save(stream, "webp", quality=60, method=4)
         except OSError:
             return ""
@@ -166,7 +170,7 @@ def _deconvolution(run: RunData, entry: Entry, units: dict[str, list[int]], spri
     folder = run.folder / "pictures/deconvolution"
     chosen = units.get(entry["place"].split("/")[1], [])  # none where no picture of the layer can be read
     facts = _facts(entry)
-    facts["sprites"]["projection"] = sprites.add_projection(folder / entry["sprites"]["projection"])
+    facts["sprites"]["projection"] = sprites.add_smaller(folder / entry["sprites"]["projection"], PROJECTION)
     file, side = folder / entry["sprites"]["maps"], entry["maps"]["side"]
     if not sprites.inline:
         columns, rows = entry["maps"]["columns"], -(-entry["maps"]["shown"] // entry["maps"]["columns"])
@@ -188,38 +192,39 @@ def _encode(tiles: Grey, side: int) -> bytes:
     cells[: len(tiles)] = tiles
     grid = cells.reshape(rows, COLUMNS, *tiles.shape[1:]).swapaxes(1, 2).reshape(rows * tiles.shape[1], -1)
     stream = io.BytesIO()
-    Image.fromarray(grid).save(stream, "webp", lossless=side <= SMALL, quality=70, method=2)
+    Image.fromarray(grid).save(stream, "webp", lossless=side <= TILE, quality=80, method=2)
     return stream.getvalue()
 
 
 def _denet(run: RunData, entry: Entry, sprites: Sprites) -> Entry:
     facts = _facts(entry)
+    facts["ranges"] = {name: value for name, value in facts["ranges"].items() if name.startswith("DeNet")}
     folder = run.folder / "pictures/denet"
     names = [name for name in entry.get("words", DENET) if name in entry["sprites"]]  # older runs have fewer
-    facts["sprites"] = {name: sprites.add_projection(folder / entry["sprites"][name]) for name in names}
-    return facts
-
-
-def _plain(run: RunData, kind: str, entry: Entry, sprites: Sprites, names: Sequence[str]) -> Entry:
-    facts = _facts(entry)
-    for name in names:
-        if name in entry["sprites"]:
-            facts["sprites"][name] = sprites.add_file(run.folder / "pictures" / kind / entry["sprites"][name])
+    facts["sprites"] = {name: sprites.add_smaller(folder / entry["sprites"][name], PROJECTION) for name in names}
     return facts
 
 
 def _filters(run: RunData, entry: Entry, sprites: Sprites) -> Entry:
-    facts = _plain(run, "filters", entry, sprites, ("one-scale", "own-scales"))
+    facts = _facts(entry)
+    for name in ("one-scale", "own-scales"):
+        if name in entry["sprites"]:
+            facts["sprites"][name] = sprites.add_file(run.folder / "pictures/filters" / entry["sprites"][name])
     return facts | {"filters": entry["filters"], "dead": entry["dead"]}
 
 
 def _top_activations(run: RunData, entry: Entry, sprites: Sprites) -> Entry:
-    names = [name for each in entry["maps"] for name in (f"map-{each['map']}-projections", f"map-{each['map']}-patches")]
+    facts = _facts(entry)
+    names = [f"map-{each['map']}-{what}" for each in entry["maps"] for what in ("projections", "patches")]
+    for name in names:
+        if name in entry["sprites"]:
+            file = run.folder / "pictures/top_activations" / entry["sprites"][name]
+            facts["sprites"][name] = sprites.add_smaller(file, PATCH)
     maps = [
         {"map": each["map"], "values": [_rounded(value) for value in each["values"]], "images": each["images"]}
         for each in entry["maps"]
     ]
-    return _plain(run, "top_activations", entry, sprites, names) | {"maps": maps}
+    return facts | {"maps": maps}
 
 
 def _facts(entry: Entry) -> Entry:

@@ -6,14 +6,14 @@ from pathlib import Path
 from configs.files import atomic_write_text
 from pages.render import render
 from pages.sweep_charts import sweep_charts
-from pages.sweep_data import RECORD, TABLE, SweepData, read_sweep_folder
+from pages.sweep_data import RECORD, STUDY, TABLE, SweepData, read_sweep_folder
 
 MINOR_COLUMNS = ("lr", "seconds")  # of trials.csv, which say little of a trial
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a folder is a sweep's."""
-    return (folder / TABLE).is_file()
+    """Whether a folder is a sweep's, be it only begun."""
+    return (folder / TABLE).is_file() or (folder / STUDY).is_file() or any(folder.glob("trial-*"))
 
 
 def write_sweep_record(folder: Path, metric: str, maximize: bool) -> None:
@@ -25,6 +25,9 @@ def write_sweep_page(folder: Path, file: Path | None = None) -> Path:
     """Write the page of a sweep, by default as ``index.html`` in its folder. Returns the file.
 
     It holds no pictures and leads to the trials' own pages, by addresses that begin at the sweep's folder.
+
+    Raises:
+        SettingsError: the sweep hasn't come to its end.
     """
     sweep = read_sweep_folder(folder)
     file = file or folder / "index.html"

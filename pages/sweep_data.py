@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs import SettingsError
 from pages.run_data import Row, finite_numbers, read_rows
 
 RECORD = "sweep.json"
 TABLE = "trials.csv"
+STUDY = "study.db"  # sweep.py's, from its start on
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class SweepData:
 
 
 def read_sweep_folder(folder: Path) -> SweepData:
-    """Read what a sweep has left."""
+    """Read what a sweep has left. Raises SettingsError where it has no table yet."""
+    if not (folder / TABLE).is_file():
+        raise SettingsError(_why_no_table(folder))
     missing = []
     try:
         record = json.loads((folder / RECORD).read_text())
@@ -79,6 +83,14 @@ def read_sweep_folder(folder: Path) -> SweepData:
     elif without := [str(trial.number) for trial in trials if not trial.page]:
         missing.append(f"no page of trial {', '.join(without)}")
     return SweepData(folder.resolve().name, metric, maximize, trials, missing)
+
+
+def _why_no_table(folder: Path) -> str:
+    """Say that a sweep hasn't come to its end, and what there is to look at meanwhile."""
+    ended = len(list(folder.glob("trial-*/summary.json")))
+    count = f"only {ended} of its trials" if ended else "no trial"
+    look = f", or look at those there are: python page.py {folder}/trial-*/" if any(folder.glob("trial-*/config.yaml")) else ""
+    return f"{folder}: {count} had ended, and sweep.py writes {TABLE} when all have; let it run on{look}"
 
 
 def _trial(row: dict[str, str], folder: Path) -> Trial:

@@ -14,14 +14,22 @@ from tests.pages.made_run import make_run
 WRONG = {"alexnet": {1: 4, 2: 6, 3: 5}, "zfnet": {1: 3, 2: 4, 3: 2}}  # of 20 images, by seed
 
 
+def make_seeds(folder: Path, own_images: bool) -> list[Path]:
+    """Make three trainings of each network, on the same test images or each seed on its own."""
+    return [
+        make_run(
+            folder / f"{network}-{seed}", model=network, seed=seed, split=seed if own_images else 1,
+            images=20, wrong=range(wrong),
+        )
+        for network, by_seed in WRONG.items()
+        for seed, wrong in by_seed.items()
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def seeds(tmp_path: Path) -> list[Path]:
     """Three trainings of each network, each seed with test images of its own."""
-    return [
-        make_run(tmp_path / f"{network}-{seed}", model=network, seed=seed, split=seed, images=20, wrong=range(wrong))
-        for network, by_seed in WRONG.items()
-        for seed, wrong in by_seed.items()
-    ]
+    return make_seeds(tmp_path, own_images=True)
 
 
 def read(folders: list[Path]) -> list[RunData]:
@@ -54,11 +62,7 @@ def test_the_mean_difference_over_seeds_by_hand(seeds: list[Path]) -> None:
 
 
 def test_on_the_same_test_images_the_interval_is_of_the_seeds_alone(tmp_path: Path) -> None:
-    folders = [
-        make_run(tmp_path / f"{network}-{seed}", model=network, seed=seed, images=20, wrong=range(wrong))
-        for network, by_seed in WRONG.items()
-        for seed, wrong in by_seed.items()
-    ]
+    folders = make_seeds(tmp_path, own_images=False)
     (found,) = compare_architectures(find_configurations(runs := read(folders), label_runs(runs)))
     expected = stats.ttest_1samp([0.05, 0.1, 0.15], 0).confidence_interval(0.95)
     assert found.result is not None

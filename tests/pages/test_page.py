@@ -1,17 +1,22 @@
 """The page in a real browser, opened from disk without a network."""
 
 import base64
+import itertools
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 import page as program
+from configs import DataSettings
+from datamodules.datasets import MIXED_UNTIL, ImageSet, TrainingImages
 from pages.build import page_charts, write_page
+from pages.charts import stages_of
 from pages.run_data import read_run
 from tests.pages.browser import Shown
 from tests.pages.made_run import PROBES, make_run
@@ -47,8 +52,7 @@ def test_the_slider_moves_every_picture_and_the_link(browser: Browser, compariso
     assert first.locator(".absent").text_content() == "No picture of epoch 3; the nearest are of 2 and 4."
     assert first.locator("img").get_attribute("src") is None, "never another epoch's picture"
     assert "epoch 3 of 4" in (page.locator("#epoch").get_attribute("aria-valuetext") or "")
-    page.locator("h1").click()
-    page.keyboard.press("ArrowLeft")
+    first.locator(".absent a").first.click()
     page.wait_for_function(
         "was => { const src = document.querySelector('.cell img[data-sprite=projection]').src; return src && src !== was }",
         arg=at_four,
@@ -68,7 +72,11 @@ def test_a_map_opens_large_by_click_and_by_link_and_the_arrows_turn_over_its_nei
     page.get_by_label("map 3 of conv2, alexnet").click()
     assert page.locator("dialog").is_visible()
     assert page.locator("#map-title").text_content() == "alexnet: map 3 of conv2, Faces-image_0001, epoch 4"
-    assert page.locator("#map-history button").count() == 2
+    assert page.locator("#map-history").text_content() == "24", "the epochs that have pictures"
+    assert page.locator("#map-history [aria-current]").get_attribute("aria-label") == "epoch 4"
+    page.get_by_label("epoch 2", exact=True).click()
+    assert page.evaluate("document.activeElement.dataset.epoch") == "2", "so that the next key goes on from there"
+    page.get_by_label("epoch 4", exact=True).click()
     assert page.locator("#map-patches img").count() == 2
     page.keyboard.press("ArrowRight")
     assert page.url.endswith("l=conv2&u=10&r=0")
@@ -76,8 +84,77 @@ def test_a_map_opens_large_by_click_and_by_link_and_the_arrows_turn_over_its_nei
     assert not page.locator("dialog").is_visible()
     linked = Shown(browser, comparison, "#e=2&p=1&l=conv2&u=12&r=0")
     assert linked.page.locator("#map-title").text_content() == "alexnet: map 12 of conv2, a-b, epoch 2"
+    assert (linked.page.locator("#map-patches").text_content() or "").startswith("The run kept none of this map")
     assert shown.faults == linked.faults == []
     linked.close()
+    shown.close()
+
+
+def test_arrow_keys_turn_over_the_epochs_and_the_best_ones_are_marked(browser: Browser, comparison: Path) -> None:
+    shown = Shown(browser, comparison)
+    page = shown.page
+    page.locator("h1").click()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#epoch").input_value() == "2"
+    marks = [each.get_attribute("value") for each in page.locator("#best-epochs option").all()]
+    assert marks == ["3", "3"], "of both runs"
+    page.locator("header a", has_text="epoch 3").first.click()
+    page.wait_for_function("document.getElementById('epoch').value === '3'")
+    assert "best of alexnet" in (page.locator("#epoch").get_attribute("aria-valuetext") or "")
+    shown.close()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_words_on_the_stages_of_a_recipe_never_touch(browser: Browser, tmp_path: Path, width: int) -> None:
+    run = make_run(tmp_path / "run", epochs=64, looked_at=(2,))
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["data"]["train_sizes"] = [96, 112, 128, 160]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert program.main([str(run)]) == 0
+    shown = Shown(browser, run / "index.html", width=width)
+    page = shown.page
+    for name in ("loss", "accuracy"):
+        page.locator(f"[data-chart={name}]").scroll_into_view_if_needed()
+        page.wait_for_selector(f"[data-chart={name}] svg")
+        texts = page.locator(f"[data-chart={name}] .mark-text.role-mark text")
+        assert sorted(texts.all_text_contents()) == ["112 px", "128 px", "160 px", "96 px", "no CutMix"]
+        boxes = [box for each in texts.all() if (box := each.bounding_box())]
+        for one, other in itertools.combinations(boxes, 2):
+            beside = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+            below = one["y"] + one["height"] <= other["y"] + 3 or other["y"] + other["height"] <= one["y"] + 3
+            assert beside or below, "a line of text is higher than its letters, by three pixels at most"
+        assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    shown.close()
+
+
+@pytest.mark.parametrize(("epochs", "sizes"), [(64, [96, 112, 128, 160]), (10, [96, 112, 128]), (16, list(range(64, 192, 16)))])
+def test_stages_begin_where_the_training_changes(tmp_path: Path, epochs: int, sizes: list[int]) -> None:
+    settings = DataSettings(cutmix=0.5, train_sizes=sizes)
+    run = read_run(make_run(tmp_path / "run", epochs=epochs))
+    run.settings["data"]["train_sizes"] = sizes
+    taught = TrainingImages(ImageSet.__new__(ImageSet), sizes, epochs, settings, seed=0)
+    words, expected = {each["at"]: each["words"] for each in stages_of(run)}, dict[int, str]()
+    for epoch in range(epochs):
+        if epoch == 0 or taught.size(epoch) != taught.size(epoch - 1):
+            expected[epoch + 1] = f"{taught.size(epoch)} px"
+    ended = next(epoch for epoch in range(epochs) if epoch >= MIXED_UNTIL * epochs) + 1
+    expected[ended] = f"{expected[ended]}, no CutMix" if ended in expected else "no CutMix"
+    assert words == expected
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_pictures_that_came_while_their_section_was_out_of_sight_are_seen_there(
+    browser: Browser, comparison: Path, width: int
+) -> None:
+    shown = Shown(browser, comparison, width=width)
+    page = shown.page
+    page.wait_for_function("[...document.querySelectorAll('#filters img')].every(image => image.naturalWidth)")
+    page.locator("#filters h2").scroll_into_view_if_needed()
+    pictures = page.locator("#filters img").all()
+    boxes = [picture.bounding_box() or {"width": 0, "height": 0} for picture in pictures]
+    assert len(boxes) == 4
+    assert all(min(box["width"], box["height"]) > 100 for box in boxes), "enlarged from 48 pixels"
     shown.close()
 
 

@@ -127,6 +127,26 @@ def test_a_sweep_whose_trials_are_gone_says_so(tmp_path: Path) -> None:
     assert "no sweep.json" in text
 
 
+@pytest.mark.parametrize(
+    ("ended", "words"), [(None, "no trial had ended"), (0, "no trial had ended"), (1, "only 1 of its trials had ended")]
+)
+def test_a_sweep_without_an_end_is_one_line_that_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ended: int | None, words: str
+) -> None:
+    """Of a sweep that has only its study, of one whose first trial trains, and of one whose first trial has ended."""
+    (tmp_path / "study.db").touch()
+    if ended is not None:
+        for number in range(ended + 1):
+            run = make_run(tmp_path / f"trial-{number:03d}")
+            if number == ended:
+                (run / "summary.json").unlink()
+    assert program.main([str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"page.py: {tmp_path}: {words}, and sweep.py writes trials.csv when all have; let it run on")
+    assert said.endswith(f": python page.py {tmp_path}/trial-*/\n") == (ended is not None)
+    assert said.count("\n") == 1
+
+
 def test_a_sweep_beside_a_run_is_refused(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main([str(sweep), str(sweep / "trial-000")]) == 2
     assert "name it alone" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -71,7 +71,8 @@ class PictureCallback(PeriodicCallback):
     name: ClassVar[str]
     """Of the kind of picture: in W&B's keys, in the seconds that are logged, in checkpoints."""
 
-    lossless_sprites: ClassVar[bool] = False
+    lossless_sprites: ClassVar[Collection[str]] = ()
+    """As for ``PictureFolder``."""
 
     def __init__(
         self, folder: str | Path, *, every_n_epochs: int = 1, fixed_scale: bool = False, network: str = "network"

@@ -12,21 +12,22 @@ from viz_callbacks.engine.feature_maps import dead_maps, silent_maps
 
 
 class DeconvolutionPictures(ProbePictures):
-    """Per probe and convolution layer: its first feature maps, and all maps projected to the pixels.
+    """Per probe and convolution layer: its feature maps, and all maps projected to the pixels.
 
-    The report's Figures 10 and 11; the method is Zeiler and Fergus 2014, section 2.1.
+    The report's Figures 10 and 11; the method is Zeiler and Fergus 2014, section 2.1. The sprite holds all maps at native size.
 
     Args:
         folder: where the pictures go: ``<probe>/<layer>/epoch-001.jpg``.
         probes: the images to look at.
         layers: names of convolution layers; None for all.
-        maps: how many feature maps of each layer are shown, at most.
+        maps: how many feature maps of each layer the sheet shows, at most.
         every_n_epochs: as for ``PeriodicCallback``.
         fixed_scale: as for ``PictureCallback``.
         network: as for ``PeriodicCallback``.
     """
 
     name = "deconvolution"
+    lossless_sprites = ("maps",)
 
     def __init__(
         self,
@@ -46,33 +47,41 @@ class DeconvolutionPictures(ProbePictures):
     def draw(self, snapshot: ProbeSnapshot, epoch: int) -> Iterator[Picture]:
         """Yield one picture for each layer and probe."""
         for layer in self.layers or snapshot.layers:
-            dead = dead_maps(snapshot.feature_maps(layer)[:, : self.maps])
+            dead = dead_maps(snapshot.feature_maps(layer))
             for number in range(len(self.probes.names)):
                 yield self._picture(snapshot, layer, number, epoch, dead)
 
     def _picture(self, snapshot: ProbeSnapshot, layer: str, number: int, epoch: int, dead: Sequence[bool]) -> Picture:
         place = f"{self.probes.folder(number)}/{layer}"
         maps, projection = snapshot.feature_maps(layer)[number], snapshot.deconvolution(layer)[number]
-        count, maps = len(maps), maps[: self.maps]
-        ranges = {"maps": self.range(f"{place}/maps", maps), "projection": self.range(f"{place}/projection", projection)}
+        count, shown = len(maps), min(self.maps, len(maps))
+        ranges = {
+            "maps": self.range(f"{place}/maps", maps[:shown]),
+            "projection": self.range(f"{place}/projection", projection),
+        }
         silent = silent_maps(maps)
         pixels = signed_picture(projection, ranges["projection"])
         lines = self.heading(snapshot, number, epoch, f"Deconvolution of {layer}")
         lines += [
-            f"maps 1 to {len(maps)} of {count}: grey is 0, white {ranges['maps']:.3g}; "
-            f"{sum(dead)} dead (on all probes), {sum(silent) - sum(dead)} more silent (on this one)",
+            f"maps 1 to {shown} of {count}: grey is 0, white {ranges['maps']:.3g}; "
+            f"{sum(dead[:shown])} dead (on all probes), {sum(silent[:shown]) - sum(dead[:shown])} more silent (on this one)",
             f"projection of all {count} maps: grey is 0, white {ranges['projection']:.3g}, black {-ranges['projection']:.3g}",
         ]
         return Picture(
             place,
             sheets.deconvolution_sheet(
-                lines, self.probes.original(number), pixels, grey_levels(maps, ranges["maps"]), silent, dead
+                lines,
+                self.probes.original(number),
+                pixels,
+                grey_levels(maps[:shown], ranges["maps"]),
+                silent[:shown],
+                dead[:shown],
             ),
             "\n".join(lines),
             {"maps": map_sprite(maps, ranges["maps"]), "projection": pixels},
             ranges,
             {
-                "maps": {"first": 1, "shown": len(maps), "of": count, "columns": MAP_COLUMNS, "side": maps.shape[-1]},
+                "maps": {"first": 1, "shown": count, "of": count, "columns": MAP_COLUMNS, "side": maps.shape[-1]},
                 "dead": [k + 1 for k, is_dead in enumerate(dead) if is_dead],
                 "silent": [k + 1 for k, is_silent in enumerate(silent) if is_silent],
             },

@@ -22,7 +22,7 @@ class FilterPictures(ProbePictures):
     """
 
     name = "filters"
-    lossless_sprites = True
+    lossless_sprites = ("one-scale", "own-scales")
 
     def draw(self, snapshot: ProbeSnapshot, epoch: int) -> Iterator[Picture]:
         """Yield one picture of the first layer."""

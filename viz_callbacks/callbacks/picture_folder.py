@@ -10,7 +10,7 @@ One folder for each kind of picture, whatever the logger::
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 from PIL import Image
 
 from viz_callbacks.drawing.pixels import Pixels
+
+TINY = 32  # pixels: what is no higher is enlarged wherever it is shown, and costs little
 
 Index = dict[str, list[dict[str, Any]]]
 """By epoch (from 1, as a string) one entry for each sheet, as ``PictureFolder`` writes it."""
@@ -49,10 +51,11 @@ class PictureFolder:
 
     Args:
         folder: made where it doesn't exist.
-        lossless_sprites: for sprites that are too small for a lossy WebP, which keeps one colour for four pixels.
+        lossless_sprites: names of the sprites whose single pixels are seen later, which a lossy WebP blurs. Others are kept
+            to the last bit where they are tiny.
     """
 
-    def __init__(self, folder: Path, lossless_sprites: bool = False) -> None:
+    def __init__(self, folder: Path, lossless_sprites: Collection[str] = ()) -> None:
         self.folder = folder
         self.lossless_sprites = lossless_sprites
 
@@ -80,10 +83,9 @@ class PictureFolder:
         save_whole(picture.sheet, sheet, quality=88, subsampling=0)
         for name, pixels in picture.sprites.items():
             sprite = folder / "sprites" / f"epoch-{epoch:03d}-{name}.webp"
-            if self.lossless_sprites:
-                save_whole(Image.fromarray(pixels), sprite, lossless=True)
-            else:
-                save_whole(Image.fromarray(pixels), sprite, quality=60, method=2)
+            exact = name in self.lossless_sprites or pixels.shape[0] <= TINY
+            kind = {"lossless": True} if exact else {"quality": 60}
+            save_whole(Image.fromarray(pixels), sprite, method=2, **kind)
         return sheet
 
     def _entry(self, picture: Picture, epoch: int) -> dict[str, object]:

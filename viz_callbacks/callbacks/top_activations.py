@@ -59,6 +59,7 @@ class TopActivationPictures(PictureCallback):
         folder: where the pictures go: ``<layer>/epoch-001.jpg`` and ``<layer>/evolution.jpg``.
         reference_images: the images that are watched.
         maps: how many maps of each layer for either; all where it has fewer, 0 for no pictures.
+        maps_at_end: how many have their nine strongest shown after a training's last epoch; None for as many as before.
         epochs: those that the history shows besides the last; only where pictures are made, see ``every_n_epochs``.
         memory_limit: bytes for the largest tensors of a batch of projections.
         every_n_epochs: as for ``PeriodicCallback``.
@@ -74,6 +75,7 @@ class TopActivationPictures(PictureCallback):
         reference_images: ReferenceImages,
         *,
         maps: int = 4,
+        maps_at_end: int | None = None,
         epochs: Sequence[int] = EPOCHS,
         memory_limit: int = MEMORY_LIMIT,
         every_n_epochs: int = 1,
@@ -83,6 +85,7 @@ class TopActivationPictures(PictureCallback):
         super().__init__(folder, every_n_epochs=every_n_epochs, fixed_scale=fixed_scale, network=network)
         self.reference_images = reference_images
         self.maps = maps
+        self.maps_at_end = maps if maps_at_end is None else maps_at_end
         self.epochs = epochs
         self.memory_limit = memory_limit
         self._watching = ExitStack()  # closed when the validation ends, however it ends
@@ -129,8 +132,10 @@ class TopActivationPictures(PictureCallback):
             return self.reference_images.load(numbers).to(weights)  # its device and dtype
 
         for layer, found in self._found.items():
-            shown = min(self.maps, len(found["values"]))
-            selective, spaced = most_selective(found, shown), evenly_spaced(shown, len(found["values"]))
+            count = len(found["values"])
+            is_last = trainer is not None and epoch == trainer.max_epochs
+            selective = most_selective(found, min(self.maps_at_end if is_last else self.maps, count))
+            spaced = evenly_spaced(min(self.maps, count), count)
             nine = list(project_top_activations(network, layer, selective, found, load, self.memory_limit))
             one = list(project_top_activations(network, layer, spaced, keep_strongest(found, 1), load, self.memory_limit))
             yield self._picture(layer, nine, found["sparseness"], one, epoch)

@@ -1,5 +1,6 @@
 """Pictures on disk: each file is written whole or not at all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +36,14 @@ def test_an_entry_names_the_files_and_has_the_facts(tmp_path: Path) -> None:
     assert list(folder.index()) == ["7", "8"]
 
 
-@pytest.mark.parametrize("lossless", [False, True])
-def test_sprites_are_kept_exactly_where_they_have_to_be(lossless: bool, tmp_path: Path) -> None:
-    made = picture("a")
-    PictureFolder(tmp_path, lossless).save([made], 1)
+@pytest.mark.parametrize(("height", "names", "exact"), [(32, (), True), (33, (), False), (33, ("part",), True)])
+def test_sprites_are_kept_exactly_where_they_have_to_be(
+    height: int, names: tuple[str, ...], exact: bool, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, 40, 3), dtype=np.uint8)
+    PictureFolder(tmp_path, names).save([replace(picture("a"), sprites={"part": pixels})], 1)
     sprite = np.asarray(Image.open(tmp_path / "a/sprites/epoch-001-part.webp"))
-    assert np.array_equal(sprite, made.sprites["part"]) == lossless
+    assert np.array_equal(sprite, pixels) == exact
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,19 @@ def test_more_maps_than_there_are_shows_all(
     assert len({facts["map"] for facts in conv2["maps"]}) == 8
 
 
+def test_more_maps_after_the_last_epoch(
+    classifier: Classifier,
+    shapes: ImageDataModule,
+    reference_images: ReferenceImages,
+    make_trainer: Callable[..., Trainer],
+    tmp_path: Path,
+) -> None:
+    make_trainer(2, [TopActivationPictures(tmp_path, reference_images, maps=2, maps_at_end=6)]).fit(classifier, shapes)
+    found = json.loads((tmp_path / "index.json").read_text())
+    assert [[len(entry["maps"]) for entry in found[epoch]] for epoch in ("1", "2")] == [[2, 2], [6, 6]]
+    assert [[len(entry["history"]) for entry in found[epoch]] for epoch in ("1", "2")] == [[2, 2], [2, 2]]
+
+
 def test_history_goes_on_after_an_interruption(
     classifier: Classifier,
     shapes: ImageDataModule,
