@@ -20,6 +20,7 @@ from experiment.csv_recorder import CSVRecorder
 from experiment.distributed import TerminateWorkers, TrainerOptions, install_signal_handlers, trainer_options
 from experiment.divergence import DivergedError, StopOnDivergence
 from experiment.hardware import choose_precision, configure_malloc
+from experiment.histograms import HistogramLogger
 from experiment.loggers import check_logger, quiet_lightning
 from experiment.output import Output, open_output
 from experiment.page import PageWriter, save_probes
@@ -69,7 +70,7 @@ def train(run: Run) -> int:
         divergence = fit_and_test(trainer, classifier, data, run.checkpoint)
         if not rank_info.is_global_zero:
             return 0  # Lightning would take any other for a crash of this process
-        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started, settings.viz.page)
+        return conclude(output, trainer, classifier, data, divergence, time.monotonic() - started, settings)
     except SystemExit:  # Lightning's answer to Ctrl-C
         return report_interruption(output)
     except (OSError, torch.OutOfMemoryError) as problem:  # such as a full disk
@@ -198,7 +199,8 @@ def build_callbacks(
         FolderGuard(folder),  # before anything is written
         *([FilterClipping(radius, data.grey_levels_per_unit)] if radius else []),
         *visualization_callbacks(settings.viz, data, probes, folder / "pictures", max_epochs),
-        recorder,  # after the pictures: it commits the row that they joined
+        *([HistogramLogger()] if settings.logger.watch else []),
+        recorder,  # after the pictures: its row takes them to the logger
         *([PageWriter(folder)] if settings.viz.page else []),
         *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),
         TerminateWorkers(),
