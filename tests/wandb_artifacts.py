@@ -8,13 +8,13 @@ Json = dict[str, Any]
 
 @dataclass
 class Artifact:
-    """A collection of files with a name and a type, logged by one run."""
+    """A collection of files with a name and a type. ``logged_by`` is a run, or None for one that runs only use."""
 
     id: str
     name: str
     type: str
     digest: str
-    logged_by: str
+    logged_by: str | None
     aliases: list[str]
     files: dict[str, bytes] = field(default_factory=dict)
     used_by: list[str] = field(default_factory=list)
@@ -29,10 +29,9 @@ class ArtifactStore:
     def __init__(self) -> None:
         self.artifacts: dict[str, Artifact] = {}
 
-    def artifact(self, name: str) -> Artifact:
-        """The only artifact of this name."""
-        (found,) = (each for each in self.artifacts.values() if each.name == name)
-        return found
+    def artifacts_of(self, run: str) -> list[Artifact]:
+        """The artifacts that a run logged or used."""
+        return [each for each in self.artifacts.values() if run in (each.logged_by, *each.used_by)]
 
     def _upload(self, artifact: str, name: str) -> Json:
         place = f"{self.url}/artifact/{artifact}/{name}"
@@ -44,25 +43,18 @@ class ArtifactStore:
         made = Artifact(f"artifact{len(self.artifacts) + 1}", name, asked["artifactTypeName"], asked["digest"],
                         asked["runName"], [each["alias"] for each in asked["aliases"]])  # fmt: skip
         self.artifacts[made.id] = made
-        return {
-            "createArtifact": {"artifact": {"id": made.id, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}}
-        }
+        answer = {"id": made.id, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+        return {"createArtifact": {"artifact": answer}}
 
     def _CreateArtifactManifest(self, variables: Json) -> Json:
         artifact = variables["artifactID"]
-        return {
-            "createArtifactManifest": {
-                "artifactManifest": {"id": artifact, "file": self._upload(artifact, "wandb_manifest.json")}
-            }
-        }
+        answer = {"id": artifact, "file": self._upload(artifact, "wandb_manifest.json")}
+        return {"createArtifactManifest": {"artifactManifest": answer}}
 
     def _UpdateArtifactManifest(self, variables: Json) -> Json:
         artifact = variables["artifactManifestID"]
-        return {
-            "updateArtifactManifest": {
-                "artifactManifest": {"id": artifact, "file": self._upload(artifact, "wandb_manifest.json")}
-            }
-        }
+        answer = {"id": artifact, "file": self._upload(artifact, "wandb_manifest.json")}
+        return {"updateArtifactManifest": {"artifactManifest": answer}}
 
     def _CreateArtifactFiles(self, variables: Json) -> Json:
         files = variables["input"]["artifactFiles"]
