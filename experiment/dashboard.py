@@ -117,7 +117,10 @@ class Dashboard:
         ranges: Mapping[str, float],
         histograms: Mapping[str, Histogram],
     ) -> None:
-        """Send the row of an epoch with its pictures, each a file with its caption, their ranges, and histograms."""
+        """Send the row of an epoch with its pictures, each a file with its caption, and histograms.
+
+        The ranges of all pictures, which are in the folder's indices too, go with it only where everything is shown.
+        """
         import wandb
 
         content: dict[str, object] = {**row, **{PANELS[name]: row[name] for name in PANELS if name in row}}
