@@ -13,16 +13,27 @@ BINS = 64
 class HistogramLogger(Callback):
     """Sends histograms of each weight of the network, and of its gradient in the epoch's last step, as often as pictures."""
 
+    def __init__(self) -> None:
+        self._gradients: dict[str, Histogram] = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Take the gradients of the last step, which Lightning sets to nothing before the validation."""
+        if trainer.is_last_batch and self._due(trainer):
+            named = pl_module.get_submodule("network").named_parameters()
+            self._gradients = {f"gradients/{name}": histogram(each.grad) for name, each in named if each.grad is not None}
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take them where they are due: after the last step gradients stay until the next one begins."""
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbMirror) and logger.dashboard.is_due(trainer.current_epoch + 1):
-                found = {}
-                for name, weight in pl_module.get_submodule("network").named_parameters():
-                    found[f"weights/{name}"] = histogram(weight)
-                    if weight.grad is not None:
-                        found[f"gradients/{name}"] = histogram(weight.grad)
-                logger.log_histograms(found)
+        """Take the weights, and send both."""
+        for mirror in self._due(trainer):
+            named = pl_module.get_submodule("network").named_parameters()
+            mirror.log_histograms(self._gradients | {f"weights/{name}": histogram(each) for name, each in named})
+
+    def _due(self, trainer: Trainer) -> list[WandbMirror]:
+        """Return those that take them after this epoch; none in other processes than the first."""
+        mirrors = [logger for logger in trainer.loggers if isinstance(logger, WandbMirror)]
+        return [mirror for mirror in mirrors if mirror.dashboard.is_due(trainer.current_epoch + 1)]
 
 
 def histogram(values: Tensor) -> Histogram:
