@@ -127,9 +127,7 @@ class Dashboard:
         if self.is_due(row["epoch"]):
             shown = self.pictures(files)
             content |= wandb_images({panel: files[key] for key, panel in shown.items()})
-            content |= {
-                name: value for name, value in ranges.items() if name.startswith(tuple(f"range/{key}/" for key in shown))
-            }
+            content |= ranges if self.everything else {}
             content |= {name: wandb.Histogram(np_histogram=histogram) for name, histogram in histograms.items()}
         for name in content.keys() - self._defined:
             run.define_metric(
@@ -142,6 +140,7 @@ class Dashboard:
         run.log(content)
         if "val/accuracy" in row:
             # Beside the maximum that W&B keeps of it, which is no plain value: its tables and charts can't sort by that.
-            known = run.summary.get("best/val_accuracy", 0.0) if self._best is None else self._best  # type: ignore[no-untyped-call]
-            self._best = max(known, row["val/accuracy"])
+            if self._best is None:  # a resumed run has one already
+                self._best = run.summary.get("best/val_accuracy", 0.0)  # type: ignore[no-untyped-call]  # W&B gives it no types
+            self._best = max(self._best or 0.0, row["val/accuracy"])
             run.summary["best/val_accuracy"] = self._best

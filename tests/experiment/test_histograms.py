@@ -59,5 +59,5 @@ def test_weights_and_gradients_of_each_layer_as_often_as_pictures(
     for name, weight in classifier.network.named_parameters():
         counts, edges = mirror.sent[-1][f"weights/{name}"]
         assert counts.sum() == weight.numel()
-        assert (edges[0], edges[-1]) == pytest.approx((float(weight.min()), float(weight.max())))
+        assert (edges[0], edges[-1]) == pytest.approx((weight.min().item(), weight.max().item()))
     assert any(edges[-1] > 0 for name, (_, edges) in mirror.sent[-1].items() if name.startswith("gradients"))
