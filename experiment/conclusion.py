@@ -75,7 +75,7 @@ def gather_results(output: Output, classifier: Classifier, data: ImageDataModule
         confused_pairs(classifier.confusion_matrix, data.class_names),
         images,
         layer,
-        (settings.data.name, output.folder / "split"),
+        (settings.data.name, (output.folder / "split").absolute()),
         weights,
     )
 
