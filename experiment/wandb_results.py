@@ -76,7 +76,8 @@ def send_results(run: "wandb.Run", verdict: str, results: Results | None) -> Non
         "accuracy/confused": wandb.plot.bar(pairs, "true, predicted", "images", "Test images taken for another class"),
     }
     if results.images:
-        columns = ["file", "image", "truth", "prediction", "probability", "right", f"Deconvolution of {results.layer}", "DeNet"]
+        columns: list[str | int] = ["file", "image", "truth", "prediction", "probability", "right"]
+        columns += [f"Deconvolution of {results.layer}", "DeNet"]
         rows = [
             [each.file, picture(each.image), each.truth, each.prediction, each.probability, each.truth == each.prediction,
              picture(each.deconvolution), picture(each.denet)]
