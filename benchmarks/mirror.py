@@ -21,6 +21,7 @@ from PIL import Image
 from benchmarks.steps import BATCH, CLASSES, batch, our_step
 from benchmarks.timing import Row
 from configs import LoggerSettings, ModelSettings
+from experiment.dashboard import Dashboard
 from experiment.hardware import best_precision, configure_malloc
 from experiment.loggers import build_logger, finish_logger
 from experiment.wandb_mirror import WandbMirror
@@ -31,7 +32,7 @@ CASES = ("offline", "server works", *(f"server {fault}" for fault in FAULTS), "s
 STEPS = 27  # of an epoch: a quarter of Caltech-101's, so what an epoch costs once counts four times
 EPOCHS = 2  # with W&B, and as many without
 PICTURES = 48
-ROW = {f"number/{number}": 0.5 for number in range(200)}  # as many figures as a run has
+ROW = {"epoch": 1.0} | {f"number/{number}": 0.5 for number in range(200)}  # as many figures as a run has
 
 
 def mirror(repeats: int) -> list[Row]:
@@ -79,7 +80,8 @@ def epochs_with_and_without(case: str, steps: int, images: int) -> tuple[float, 
         sheet = Path(place) / "sheet.jpg"
         Image.effect_noise((600, 300), 50).save(sheet)
         files = {f"sheet/{number}": (sheet, "a caption") for number in range(PICTURES)}
-        logger = build_logger(LoggerSettings(name="wandb"), Path(place), {"model.name": "alexnet", "data.name": "noise"})
+        config = {"model.name": "alexnet", "data.name": "noise"}
+        logger = build_logger(LoggerSettings(name="wandb"), Path(place), config, Dashboard(everything=True))
         if not isinstance(logger, WandbMirror) or not logger.mirrored or (logger.mirrored.url is None) != (case == "offline"):
             raise RuntimeError(f"{case}: W&B has not started as this case needs it")
 

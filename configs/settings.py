@@ -206,6 +206,9 @@ class TrainerSettings:
 @dataclass
 class VizSettings:
     every_n_epochs: int = setting(1, "make pictures every so many epochs, and after the last; 0 for none", bounds=SIZE)
+    log_every_n_epochs: int = setting(
+        0, "send pictures to W&B every so many epochs, and the last; 0: as often as W&B shows them well", bounds=SIZE
+    )
     probes: list[str] = setting(
         [],
         "images to look at: files such as Faces/image_0001.jpg, classes for their first image, or files from elsewhere "
@@ -233,6 +236,9 @@ class LoggerSettings:
     entity: str | None = setting(None, "W&B user or team")
     group: str | None = setting(None, "W&B group")
     run_name: str | None = setting(None, "W&B's name of the run [default: that of its folder]")
+    panels: str = setting("few", "what W&B shows: few: what is looked at first; all: every figure and picture", ("few", "all"))
+    watch: bool = setting(False, "send histograms of weights and gradients to W&B, as often as pictures")
+    log_model: str = setting("none", "weights that W&B keeps as an artifact at the end", ("none", "best", "last"))
 
 
 @dataclass

@@ -67,3 +67,9 @@ def _check_combinations(settings: Settings) -> None:
         raise SettingsError(
             "model.pooling=l2 takes images of the architecture's own size only; add data.image_size=null data.train_sizes=[]"
         )
+    viz = settings.viz
+    if viz.every_n_epochs and viz.log_every_n_epochs % viz.every_n_epochs:
+        raise SettingsError(
+            f"viz.log_every_n_epochs={viz.log_every_n_epochs}: pictures are made every {viz.every_n_epochs} epochs "
+            "(viz.every_n_epochs); take a multiple of that"
+        )

@@ -16,7 +16,9 @@ from experiment.output import Output
 from experiment.page import write_final_page
 from experiment.predictions import save_predictions
 from experiment.run_folder import Run, exit_code_for_agent, resume_hint
-from experiment.summary import format_summary, summary, write_summary
+from experiment.summary import format_summary, summary, verdict, write_summary
+from experiment.wandb_mirror import WandbMirror
+from experiment.wandb_results import Results, SeenImage, class_accuracies, confused_pairs, look_at_test_images, send_results
 from lightning_modules.classifier import Classifier
 
 
@@ -40,7 +42,7 @@ def conclude(
         data: for the no-content baseline and the names of the classes.
         divergence: how the training diverged; None if it didn't.
         seconds: since this process began to work.
-        settings: whether to write the run's page, and which weights to keep.
+        settings: of the run.
 
     Returns:
         The exit status.
@@ -58,12 +60,34 @@ def conclude(
     if settings.viz.page:
         write_final_page(output.folder)
     print(format_summary(figures, recorder.rows, output.folder), flush=True)
+    if isinstance(output.logger, WandbMirror) and output.logger.failure is None:
+        results = gather_results(output, classifier, data, settings) if divergence is None else None
+        output.logger.log_results(lambda run: send_results(run, verdict(figures), results))
     finish_logger(output.logger, figures)
     try:
         keep_weights(output.folder, settings.trainer.keep)
     except (OSError, SettingsError) as problem:
         print(f"{problem}: the checkpoints stay as they are, optimiser's state and all", flush=True)
     return 0 if divergence is None else exit_code_for_agent(1)
+
+
+def gather_results(output: Output, classifier: Classifier, data: ImageDataModule, settings: Settings) -> Results:
+    """Gather what W&B gets of a tested run. Pictures of test images are among it where the run makes pictures at all."""
+    images, layer = list[SeenImage](), ""
+    if settings.viz.every_n_epochs:
+        images, layer = look_at_test_images(classifier.network, data, classifier.image_predictions)
+    weights = None
+    if settings.logger.log_model != "none":
+        kept = [output.folder / f"checkpoints/{name}.ckpt" for name in (settings.logger.log_model, "last")]
+        weights = next(((file.stem, file.absolute()) for file in kept if file.is_file()), None)
+    return Results(
+        class_accuracies(classifier.confusion_matrix, data.class_names),
+        confused_pairs(classifier.confusion_matrix, data.class_names),
+        images,
+        layer,
+        (settings.data.name, (output.folder / "split").absolute()),
+        weights,
+    )
 
 
 def report_interruption(output: Output | None) -> int:

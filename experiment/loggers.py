@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from configs import LoggerSettings, SettingsError
+from experiment.dashboard import Dashboard
 from experiment.tensorboard_mirror import TensorBoardMirror, check_tensorboard
 from experiment.wandb_mirror import UPLOAD_SECONDS, WandbMirror
 
@@ -45,7 +46,9 @@ def check_logger(settings: LoggerSettings) -> None:
         raise SettingsError(f"{name}: {wrong.partition(' [type=')[0].strip()}") from mistake
 
 
-def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Logger | None:
+def build_logger(
+    settings: LoggerSettings, folder: Path, config: dict[str, Any], dashboard: Dashboard | None = None
+) -> Logger | None:
     """Build the logger that the settings name, None for ``none``. Call it on rank zero only.
 
     W&B runs online where there is a key and its server answers, else offline in ``folder``, which one line says. A resumed
@@ -55,6 +58,7 @@ def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any])
         settings: which logger and how.
         folder: the run's folder, whose name becomes the run's name where ``run_name`` is none.
         config: flat settings, shown beside the run.
+        dashboard: how W&B shows the run [default: few panels, the pictures of each epoch].
 
     Raises:
         SettingsError: W&B's server doesn't answer, and ``logger.mode=online`` leaves no other way.
@@ -65,7 +69,7 @@ def build_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any])
         return CSVLogger(folder, name="csv", version="", flush_logs_every_n_steps=1)
     if settings.name == "none" or (settings.mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         return None
-    return WandbMirror(functools.partial(_start_wandb, settings, folder, config), folder)
+    return WandbMirror(functools.partial(_start_wandb, settings, folder, config), folder, dashboard or Dashboard())
 
 
 def finish_logger(logger: Logger | None, summary: dict[str, Any], exit_code: int = 0) -> None:
@@ -94,6 +98,7 @@ def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any])
     mode = cast(Mode, {"dryrun": "offline", "run": "online"}.get(asked, asked))  # W&B's earlier names
     online = mode != "offline"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's reports on itself; where they fail, the terminal says so
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))  # of tables' pictures until they are uploaded; else in $HOME
     try:
         wandb.setup(wandb.Settings(silent=True, mode=mode))
         if online and not wandb.login(prompt=False):  # asks the server too
@@ -108,9 +113,6 @@ def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any])
         run = _init("offline", settings, folder, config)
     if not run.offline:
         (folder / "wandb-id").write_text(run.id)
-    run.define_metric("epoch")
-    run.define_metric("*", step_metric="epoch")
-    run.define_metric("val/accuracy", step_metric="epoch", summary="max")
     return run
 
 
@@ -133,6 +135,8 @@ def _init(mode: Mode, settings: LoggerSettings, folder: Path, config: dict[str, 
         settings=wandb.Settings(
             silent=True,
             console="off",
+            allow_media_symlink=True,  # a picture lies on disk once: W&B's copy is a link,
+            symlink=False,  # and a hard one, as runs' folders are moved
             init_timeout=INIT_SECONDS,
             finish_timeout=UPLOAD_SECONDS,
             finish_timeout_raises=True,

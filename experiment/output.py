@@ -11,6 +11,7 @@ from configs.parser import flat, save_settings
 from datamodules.datamodule import ImageDataModule
 from datamodules.splits import save_skipped, save_split
 from experiment.csv_recorder import CSVRecorder
+from experiment.dashboard import Dashboard, picture_interval
 from experiment.distributed import RankInfo, TrainerOptions
 from experiment.loggers import build_logger
 from experiment.run_folder import ERROR_FILE, Run, new_folder
@@ -79,7 +80,12 @@ def _write_settings(
     save_settings(settings, folder / "config.yaml")
     save_split(data.split, data.files, folder / "split")
     save_skipped(data.image_set.skipped, folder / "split")
-    logger = build_logger(settings.logger, folder, flat(settings) | metadata)
+    dashboard = Dashboard(
+        everything=settings.logger.panels == "all",
+        every_n_epochs=picture_interval(settings),
+        last_epoch=settings.trainer.max_epochs,
+    )
+    logger = build_logger(settings.logger, folder, flat(settings) | metadata, dashboard)
     print_layer_table(classifier.network, data.image_size, f"{title}: {len(data.class_names)} classes")
     if rank_info.world_size > 1:
         own = data.per_process_batch_size(rank_info.world_size)

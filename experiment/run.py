@@ -21,6 +21,7 @@ from experiment.disk import check_disk, checkpoint_sizes
 from experiment.distributed import TerminateWorkers, TrainerOptions, install_signal_handlers, trainer_options
 from experiment.divergence import DivergedError, StopOnDivergence
 from experiment.hardware import choose_precision, configure_malloc
+from experiment.histograms import HistogramLogger
 from experiment.loggers import check_logger, quiet_lightning
 from experiment.output import Output, open_output
 from experiment.page import PageWriter, save_probes
@@ -209,7 +210,8 @@ def build_callbacks(
         FolderGuard(folder),  # before anything is written
         *([FilterClipping(radius, data.grey_levels_per_unit)] if radius else []),
         *visualization_callbacks(settings.viz, data, probes, folder / "pictures", max_epochs),
-        recorder,  # after the pictures: it commits the row that they joined
+        *([HistogramLogger()] if settings.logger.watch else []),
+        recorder,  # after the pictures: its row takes them to the logger
         *([PageWriter(folder)] if settings.viz.page else []),
         *checkpoint_callbacks(folder / "checkpoints", has_validation=len(data.split.val) > 0),
         TerminateWorkers(),

@@ -19,8 +19,8 @@ from configs.settings import Settings, SettingsError
 MAY_CHANGE = (
     "trainer.max_epochs", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
     "trainer.progress_bar", "trainer.keep", "logger.name", "logger.mode", "logger.project", "logger.entity", "logger.group",
-    "logger.run_name",
-    "viz.every_n_epochs", "viz.maps", "viz.top_maps", "viz.metrics", "viz.sensitivity",
+    "logger.run_name", "logger.panels", "logger.watch", "logger.log_model",
+    "viz.every_n_epochs", "viz.log_every_n_epochs", "viz.maps", "viz.top_maps", "viz.metrics", "viz.sensitivity",
     "data.root", "data.archives", "data.cache", "data.cache_dir", "data.workers", "runs", "name",
 )  # fmt: skip
 """Settings that may change in a resumed run; the run then ends otherwise, or in another place, but is still one run."""

@@ -46,6 +46,15 @@ def summary(
     }
 
 
+def verdict(figures: dict[str, Any]) -> str:
+    """Say in a line what came out of a run, from its ``summary``."""
+    if figures["diverged"]:
+        return f"The training diverged: {figures['divergence']}"
+    accuracies = ", ".join(f"{name} {100 * figures[f'final/test/{metric}']:.2f} %" for metric, name in NAMES.items())
+    views = " by ten crops" if figures.get("test_crops") else ""
+    return f"Test images{views}: {accuracies}, after {figures['epochs']} epochs in {format_duration(figures['seconds'])}"
+
+
 def format_summary(figures: dict[str, Any], rows: list[Row], folder: Path) -> str:
     """Say for people what the ``summary`` says, and where everything is."""
     lines = []

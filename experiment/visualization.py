@@ -36,7 +36,7 @@ def visualization_callbacks(
     every, fixed = settings.every_n_epochs, settings.scale == "fixed"
     last = max_epochs if settings.sensitivity else 0
     return [
-        OverviewPictures(folder / "overview", probes, every_n_epochs=every, fixed_scale=fixed),
+        OverviewPictures(folder / "overview", probes, own_sheets=True, every_n_epochs=every, fixed_scale=fixed),
         DeconvolutionPictures(folder / "deconvolution", probes, maps=settings.maps, every_n_epochs=every, fixed_scale=fixed),
         DeNetPictures(folder / "denet", probes, every_n_epochs=every, fixed_scale=fixed),
         FilterPictures(folder / "filters", probes, every_n_epochs=every, fixed_scale=fixed),

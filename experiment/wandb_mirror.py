@@ -11,6 +11,7 @@ import contextlib
 import functools
 import queue
 import re
+import shlex
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ import psutil
 from lightning.pytorch.loggers import Logger
 
 from configs import SettingsError
-from viz_callbacks.callbacks.base import wandb_images
+from experiment.dashboard import Dashboard, Histogram
 
 if TYPE_CHECKING:
     import wandb
@@ -40,8 +41,7 @@ CLOSE_SECONDS = 5.0
 """Of ``FINISH_SECONDS``, the time that W&B's service has to close its files when it is cut off."""
 
 QUEUE_LENGTH = 1000
-"""Calls, some ten an epoch. They hold numbers and names of files, not pictures."""
-
+"""Calls, one an epoch. They hold numbers and names of files, not pictures."""
 
 UPLOAD_ERROR = re.compile(r"api: HTTP error|filestream|runfiles|runupserter|upload")
 """In wandb-core's log: what it has given up without a word to ``run.finish``, as after an answer of 401."""
@@ -64,18 +64,23 @@ class WandbMirror(Logger):
     Args:
         start: starts W&B; called by that thread.
         folder: of the run's own record.
+        dashboard: how W&B shows the run.
 
     Raises:
         SettingsError: ``start`` did.
     """
 
-    def __init__(self, start: Callable[[], "wandb.Run"], folder: Path) -> None:
+    def __init__(self, start: Callable[[], "wandb.Run"], folder: Path, dashboard: Dashboard) -> None:
         super().__init__()
         self.folder = folder
+        self.dashboard = dashboard
         self.mirrored: Mirrored | None = None
         self.failure: str | None = None
         self._start = start
         self._mistake: SettingsError | None = None
+        self._pictures: dict[str, tuple[Path, str]] = {}
+        self._ranges: dict[str, float] = {}
+        self._histograms: dict[str, Histogram] = {}
         self._calls: queue.Queue[Callable[[wandb.Run], object] | None] = queue.Queue(QUEUE_LENGTH)
         self._started = threading.Event()
         self._ended = threading.Event()  # Thread.join, once interrupted, takes the thread for ended (Python 3.11)
@@ -117,14 +122,23 @@ class WandbMirror(Logger):
         """Do nothing: W&B got all settings at the start."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Send a row of figures, and with it the pictures since the row before. W&B counts the steps by itself."""
-        row = dict(metrics)
-        self._put(lambda run: run.log(row))
+        """Send an epoch's row, and with it the pictures and histograms since the row before. W&B counts the steps by itself."""
+        sent = dict(metrics), self._pictures, self._ranges, self._histograms
+        self._pictures, self._ranges, self._histograms = {}, {}, {}
+        self._put(lambda run: self.dashboard.log(run, *sent))
 
     def log_pictures(self, files: Mapping[str, tuple[Path, str]], values: Mapping[str, float]) -> None:
-        """Send pictures, each a file with its caption, and values beside them, as part of the next row."""
-        sheets, others = dict(files), dict(values)
-        self._put(lambda run: run.log({**wandb_images(sheets), **others}, commit=False))
+        """Take pictures, each a file with its caption, and values beside them, as part of the next row."""
+        self._pictures.update(files)
+        self._ranges.update(values)
+
+    def log_histograms(self, histograms: Mapping[str, Histogram]) -> None:
+        """Take histograms by name, as part of the next row."""
+        self._histograms.update(histograms)
+
+    def log_results(self, send: Callable[["wandb.Run"], object]) -> None:
+        """Send what came out of the run: ``send`` does, in the mirror's thread."""
+        self._put(send)
 
     def finish(self, summary: Mapping[str, Any] | None = None, exit_code: int = 1) -> None:
         """Send the last figures, let W&B upload what is left, and say where the run is. Once only, in ``FINISH_SECONDS``.
@@ -188,6 +202,8 @@ class WandbMirror(Logger):
             self._switch_off(_reason(problem))
         else:
             atexit.register(self.finish)  # again, as a slow start registers W&B's handler later
+            with contextlib.suppress(OSError):  # a closed terminal can't be told
+                print(self._first_words(self.mirrored), flush=True)
             self._started.set()
             self._serve(run)
         _tear_down()
@@ -214,10 +230,15 @@ class WandbMirror(Logger):
             print(f"W&B is off for the rest of this run ({reason}). The run's own record goes on in {self.folder}", flush=True)
         self.failure = self.failure or reason
 
+    def _first_words(self, mirrored: Mirrored) -> str:
+        if mirrored.url is None:
+            return f"W&B keeps the run offline. Look at it at any time: wandb leet {shlex.quote(str(mirrored.folder))}"
+        return f"W&B shows the run: {mirrored.url}"
+
     def _last_words(self) -> str:
         if self.failure or not self.mirrored:
             return f"W&B has only a part of this run ({self.failure}); all of it is in {self.folder}"
-        place = self.mirrored.folder
+        place = shlex.quote(str(self.mirrored.folder))
         if self.mirrored.url is None:
             if not self._uploaded:
                 return f"W&B did not close its copy of the run in {place}, which may lack rows; all of it is in {self.folder}"

@@ -173,9 +173,12 @@ class Classifier(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by ``clip_gradient``: Lightning's own clipping refuses fused optimisers under mixed precision."""
-        if gradient_clip_val:
-            clip_gradient(list(self.parameters()), gradient_clip_val)
+        """Clip by ``clip_gradient``: Lightning's own clipping refuses fused optimisers under mixed precision.
+
+        Log the norm that the gradient had before, as a mean over the steps of an epoch.
+        """
+        norm = clip_gradient(list(self.parameters()), gradient_clip_val or math.inf)
+        self.log("gradient_norm", norm, on_step=False, on_epoch=True, logger=False, batch_size=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the settings and class names beside the weights."""
@@ -192,14 +195,17 @@ class Classifier(LightningModule):
         self.log_dict(accuracies, on_step=False, on_epoch=True, logger=False, add_dataloader_idx=False)
 
 
-def clip_gradient(weights: Sequence[nn.Parameter], max_norm: float) -> None:
+def clip_gradient(weights: Sequence[nn.Parameter], max_norm: float) -> Tensor:
     """Scale the gradient of the weights, in place, down to the norm ``max_norm``. One that is short enough is left alone.
+
+    Returns the norm that it had.
 
     ``torch.nn.utils.clip_grad_norm_`` would multiply that one by 1, which takes time.
     """
     norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     if norm > max_norm:
         torch.nn.utils.clip_grads_with_norm_(weights, max_norm, norm)
+    return norm
 
 
 def learning_rate_factor(step: int, warmup: int, steps: int, schedule: str) -> float:

@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from tests.wandb_artifacts import ArtifactStore
+
 ENTITY = "someone"
 KEY = "0123456789" * 4  # a key has at least 40 characters
 
@@ -60,13 +62,14 @@ class Sweep:
         ]
 
 
-class WandbServer:
+class WandbServer(ArtifactStore):
     """Listens on the loopback until ``close``. ``stop_when`` decides which runs of a sweep an agent is told to stop.
 
     ``fault``, one of ``FAULTS``, is how it fails; None, as it begins, for not at all.
     """
 
     def __init__(self, stop_when: StopRule = lambda run: False) -> None:
+        super().__init__()
         self.stop_when = stop_when
         self.fault: str | None = None
         self.closed = threading.Event()
@@ -93,12 +96,13 @@ class WandbServer:
                         self._answer({})
 
             def do_PUT(self) -> None:
-                run, name = self.path.removeprefix("/upload/").split("/", 1)
+                kind, owner, name = self.path.removeprefix("/").split("/", 2)
                 content = self._body()
                 if server.fault:
                     return self._fail(server.fault)
                 with server.lock:
-                    server.run(run).files[name] = content
+                    files = server.artifacts[owner].files if kind == "artifact" else server.run(owner).files
+                    files[name] = content
                 self._answer({})
 
             def do_GET(self) -> None:

@@ -12,7 +12,7 @@ CONTROLLED = ("conv5", "denet")
 RANDOMISED = ("conv1", "fc6", "fc8")
 PARTS = ("train", "val", "test", "final/train", "final/test")
 
-EACH_EPOCH = ("epoch", "seconds", "lr")
+EACH_EPOCH = ("epoch", "seconds", "lr", "gradient_norm")
 OF_PREDICTIONS = tuple(f"{part}/{name}" for part in PARTS for name in ("loss", "accuracy", "top5", "mean_per_class"))
 OF_VISUALISATION = (
     *(f"{name}/{picture}" for name in ("grid2", "grid4", "detail", "inside", "pointing", "change") for picture in PICTURES),

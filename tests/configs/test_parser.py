@@ -62,6 +62,8 @@ def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
         ("model=resnet", "model=resnet: choose one of alexnet, alexnet-7x7"),
         ("model.activation=gelu", "choose one of relu, leaky_relu, tanh, sigmoid"),
         ("data.train_sizes=[128,5]", "data.train_sizes=[128, 5]: it must be from 67 to 1024"),
+        ("logger.panels=many", "logger.panels=many: choose one of few, all"),
+        ("logger.log_model=first", "logger.log_model=first: choose one of none, best, last"),
         ("recipe=slow", "recipe=slow: choose one of fast, finetune, report"),
         ("optim=3", "optim is a group of settings"),
         ("epochs", "'epochs' is not key=value; did you mean trainer.max_epochs=VALUE?"),
@@ -106,6 +108,13 @@ def test_one_clear_line_for_each_mistake(argument: str, answer: str) -> None:
         parse([argument])
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_pictures_are_logged_only_of_epochs_that_have_them() -> None:
+    parse(["viz.every_n_epochs=2", "viz.log_every_n_epochs=6"])
+    parse(["viz.every_n_epochs=0", "viz.log_every_n_epochs=5"])  # there are none at all
+    with pytest.raises(SettingsError, match=r"viz.log_every_n_epochs=5: pictures are made every 2 epochs .*; take a multiple"):
+        parse(["viz.every_n_epochs=2", "viz.log_every_n_epochs=5"])
 
 
 @pytest.mark.parametrize(

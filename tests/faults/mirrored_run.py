@@ -62,9 +62,9 @@ def main(folder: Path, limits: dict[str, float]) -> None:
             file = folder / "pictures" / str(place) / f"epoch-{epoch:03d}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.linear_gradient("L").save(file)
-            files[f"look/{place}"] = (file, f"epoch {epoch}")
+            files[f"overview/each/{place}"] = (file, f"epoch {epoch}")
         began = time.monotonic()
-        logger.log_pictures(files, {"range/0": 1.0})
+        logger.log_pictures(files, {"range/overview/each/0/conv1": 1.0})
         logger.log_metrics({"epoch": epoch, "val/accuracy": 0.5, **NUMBERS})
         say(f"epoch {epoch}", began)
     print("last words", flush=True)

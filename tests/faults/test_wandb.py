@@ -99,7 +99,8 @@ def test_a_server_that_works_gets_everything(server: WandbServer, environment: d
     assert known.summary["diverged"] is False
     assert len([name for name in known.files if name.startswith("media")]) == 12
     lines = [line for line in output.splitlines() if not re.match(r"start|epoch|finish|W&B has 60 s for the rest", line)]
-    assert lines == ["last words", f"W&B has the run: {server.url}/someone/alexnet-zfnet-caltech101/runs/{known.name}"]
+    page = f"{server.url}/someone/alexnet-zfnet-caltech101/runs/{known.name}"
+    assert lines == [f"W&B shows the run: {page}", "last words", f"W&B has the run: {page}"]
     assert not server.unknown
 
 
@@ -107,7 +108,7 @@ def test_a_server_that_works_gets_everything(server: WandbServer, environment: d
 def test_a_key_and_a_server_that_fails_at_the_start(
     fault: str, server: WandbServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """One line, then offline, within 30 seconds; and the run can be uploaded later."""
+    """One line, then offline, which another says, within 30 seconds; and the run can be uploaded later."""
     server.fault = None if fault == "nothing listens" else fault
     elsewhere = environment
     if fault == "nothing listens":
@@ -120,8 +121,9 @@ def test_a_key_and_a_server_that_fails_at_the_start(
         output = run.end()
     assert seconds_of("start", output) < 30
     assert len(re.findall("This run is logged offline", output)) == 1
-    assert len(output.split("start:")[0].splitlines()) == 1, output
+    assert len(output.split("start:")[0].splitlines()) == 2, output
     folder = folder_named_in(output, "wandb sync")
+    assert f"W&B keeps the run offline. Look at it at any time: wandb leet {folder}\n" in output
     assert [each.name for each in (tmp_path / "run/wandb").glob("*run-*")] == [folder.name], "no half run beside it"
     server.fault = None
     sync(folder, environment)

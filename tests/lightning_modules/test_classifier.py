@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from configs import OptimSettings
@@ -36,7 +36,7 @@ def test_metrics_of_the_test_part_equal_those_counted_by_hand(
             np.mean([hits[targets.numpy() == k].mean() for k in np.unique(targets)])
         )
         assert found[f"{part}/loss"] == pytest.approx(float(F.cross_entropy(logits, targets)), rel=1e-5)
-    assert set(found) == {
+    assert set(found) - {"gradient_norm"} == {
         f"{part}/{name}" for part in ("train", "val", "test") for name in ("loss", "accuracy", "top5", "mean_per_class")
     }
 
@@ -83,6 +83,23 @@ def test_a_long_gradient_is_scaled_down_and_a_short_one_left_alone(classifier: C
     expected = clipped(lambda: torch.nn.utils.clip_grad_norm_(classifier.network.parameters(), norm))
     assert len(ours) == len(gradients)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_the_mean_norm_of_the_gradients_before_clipping_is_a_figure_of_each_epoch(
+    clip: float | None, classifier: Classifier, shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
+) -> None:
+    norms = list[float]()
+
+    class Norms(Callback):
+        def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            squares = [(weight.grad.double() ** 2).sum() for weight in pl_module.parameters() if weight.grad is not None]
+            norms.append(float(torch.stack(squares).sum().sqrt()))
+
+    trainer = make_trainer(1, [Norms()], gradient_clip_val=clip)
+    trainer.fit(classifier, shapes)
+    assert len(norms) > 1
+    assert float(trainer.callback_metrics["gradient_norm"]) == pytest.approx(sum(norms) / len(norms), rel=1e-5)
 
 
 def test_bfloat16_takes_the_same_way_with_weights_in_float32_and_a_fused_optimiser(

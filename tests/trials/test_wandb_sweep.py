@@ -108,6 +108,12 @@ def test_a_sweep_of_four_trainings(server: WandbServer, environment: dict[str, s
     *trained, diverged = server.runs.values()
     for run in trained:
         logged_as_promised(run)
+        kept = {each.type: each for each in server.artifacts_of(run.name) if each.type != "run_table"}
+        assert kept.keys() == {"dataset"}, "no weights where they weren't asked for"
+        assert {"train.txt", "val.txt", "test.txt"} <= kept["dataset"].files.keys()
+        assert (kept["dataset"].name, kept["dataset"].used_by) == ("shapes-split", [run.name]), (
+            "the run's input, not its output"
+        )
     assert diverged.summary["diverged"] is True
     assert "batch" in diverged.summary["divergence"]
     assert "Ignoring project" not in output
@@ -115,16 +121,20 @@ def test_a_sweep_of_four_trainings(server: WandbServer, environment: dict[str, s
 
 def logged_as_promised(run: Run) -> None:
     """One row an epoch, with its pictures, under the same names; the summary of the metric is its highest value."""
-    assert [row["epoch"] for row in run.history] == [1, 2]
-    keys = {"denet/circle-0001", *(f"deconvolution/circle-0001/conv{number}" for number in range(1, 6))}
-    for row in run.history:
+    *rows, results = run.history
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert {"look/test_images", "accuracy/by_class_table", "accuracy/confused_table"} <= results.keys()
+    for row in rows:
         assert {"train/loss", "val/accuracy", "test/loss", "lr"} <= row.keys()
+        assert row["accuracy/val"] == row["val/accuracy"]
         pictures = {key: entry for key, entry in row.items() if isinstance(entry, dict)}
-        assert keys <= pictures.keys()
+        assert pictures.keys() == {"look/circle-0001", "look/filters_conv1"}
         for picture in pictures.values():
             assert picture["_type"] == "image-file"
             assert len(run.files[picture["path"]]) == picture["size"] > 1000, "the picture has arrived whole"
-    assert run.summary["val/accuracy"] == {"max": max(row["val/accuracy"] for row in run.history)}
+    best = max(row["val/accuracy"] for row in rows)
+    assert run.summary["val/accuracy"] == {"max": best}
+    assert run.summary["best/val_accuracy"] == best
     assert run.summary["diverged"] is False
     assert "final/test/accuracy" in run.summary
 
@@ -153,10 +163,9 @@ def test_two_processes_under_an_agent_stopped_crashed_and_cancelled(
     assert (crashed.stopped, crashed.history) == (False, [])
     assert "trainer.max_epochs" in output
     for run in (stopped, cancelled):
-        # An epoch that is cut off after its pictures leaves a row of pictures alone.
-        epochs = [row["epoch"] for row in run.history if "train/loss" in row]
+        epochs = [row["epoch"] for row in run.history]
         assert epochs == list(range(1, len(epochs) + 1)), "one run, not one of each process"
-        assert "denet/circle-0001" in run.history[0]
+        assert run.history[0]["loss/train"] == run.history[0]["train/loss"]
         assert run.config["processes"] == 2
     assert output.count("resume with: python train.py resume=") == 2
     assert "Traceback" not in output

@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from viz_callbacks.drawing.layout import TEXT, add_heading, font, labelled_row, stack_horizontally, stack_vertically
+from viz_callbacks.drawing.layout import (
+    TEXT,
+    TILE_GAP,
+    add_heading,
+    font,
+    labelled_row,
+    stack_horizontally,
+    stack_vertically,
+)
 from viz_callbacks.drawing.pixels import (
     BACKGROUND,
     FILTER_COLUMNS,
@@ -56,6 +64,17 @@ def table_sheet(lines: Sequence[str], columns: Sequence[str], rows: Sequence[tup
         ImageDraw.Draw(line).text((0, 2), words, TEXT, font(13))
         made.append(stack_vertically([line, row]))
     return add_heading(lines, stack_vertically(made))
+
+
+def column_sheet(lines: Sequence[str], columns: Sequence[Sequence[tuple[str, Pixels]]]) -> Image.Image:
+    """Lay columns out beside each other, each of named pictures (H, W, 3) one below the other.
+
+    >>> grey = np.full((64, 64, 3), 128, np.uint8)
+    >>> column_sheet(["An image"], [[("image", grey)], [("conv1", grey), ("its maps", grey)]]).size
+    (160, 226)
+    """
+    made = [stack_vertically([labelled_row([tile]) for tile in column]) for column in columns]
+    return add_heading(lines, stack_horizontally(made, TILE_GAP))
 
 
 def deconvolution_sheet(

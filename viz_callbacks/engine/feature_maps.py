@@ -120,3 +120,14 @@ def dead_maps(maps: Tensor) -> list[bool]:
     [True, False]
     """
     return silent_maps(maps.detach().transpose(0, 1).flatten(1, 2))
+
+
+def strongest_maps(maps: Tensor, count: int) -> list[int]:
+    """Return which ``count`` of the maps (K, h, w) have the largest mean absolute values, largest first; all where fewer are.
+
+    >>> import torch
+    >>> strongest_maps(torch.tensor([[[1.0]], [[-5.0]], [[2.0]]]), 2)
+    [1, 2]
+    """
+    found: list[int] = maps.float().abs().mean((1, 2)).topk(min(count, len(maps))).indices.tolist()
+    return found

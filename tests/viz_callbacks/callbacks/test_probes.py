@@ -19,6 +19,7 @@ from configs import LoggerSettings, OptimSettings, SettingsError
 from datamodules.datamodule import ImageDataModule
 from datamodules.datasets import Batch
 from experiment.csv_recorder import CSVRecorder
+from experiment.dashboard import Dashboard
 from experiment.loggers import build_logger, finish_logger
 from experiment.run_folder import read_rows
 from experiment.visualization import build_probes
@@ -257,7 +258,7 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))  # no key of whoever runs the tests
     config = {"model.name": "small", "data.name": "shapes", "optim.lr": 0.01}
-    logger = build_logger(LoggerSettings(mode="auto"), tmp_path, config)
+    logger = build_logger(LoggerSettings(mode="auto"), tmp_path, config, Dashboard(everything=True))
     assert isinstance(logger, WandbMirror)
     assert logger.mirrored
     made = tmp_path / "pictures"
@@ -273,11 +274,12 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     assert sorted(by_epoch) == [1, 2] == [row["epoch"] for row in rows], "one row an epoch"
     for row in by_epoch.values():
         assert {"train/loss", "test/accuracy", "val/mean_per_class", "deconvolution/star-0001/conv2.path"} <= set(row)
+        assert row["loss/train"] == row["train/loss"]
         assert row["range/deconvolution/star-0001/conv2/projection"] > 0
         assert ", predicted " in row["denet/circle-0001.caption"]
         assert np.asarray(Image.open(offline / "files" / row["denet/circle-0001.path"])).std() > 10, "not a black picture"
-    metrics = {row["metric"].get("glob_name") or row["metric"]["name"]: row["metric"] for row in records if "metric" in row}
-    assert metrics["*"]["step_metric"] == "epoch"
+    metrics = {row["metric"]["name"]: row["metric"] for row in records if "metric" in row}
+    assert metrics["loss/train"]["step_metric"] == metrics["denet/circle-0001"]["step_metric"] == "epoch"
     assert metrics["val/accuracy"]["summary"] == {"max": True}
     done = subprocess.run([*leet, "--summary", str(offline)], capture_output=True, text=True, check=True)
     run = json.loads(done.stdout)
