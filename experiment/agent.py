@@ -19,7 +19,7 @@ SWEEP_SECONDS = 10
 def trial_name(run: "wandb.Run", config: Mapping[str, Any]) -> str:
     """Return the name of a sweep's run by what its sweep varies, such as ``alexnet lr=0.01``.
 
-    The agent passes on all parameters alike, so W&B is asked which of them vary. Empty outside a sweep and where it doesn't say.
+    The agent passes on all parameters alike, so W&B is asked which vary. Empty outside a sweep and where it doesn't say.
 
     Args:
         run: online.

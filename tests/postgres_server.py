@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PASSWORD = "s3cret{}%:@/?#"  # every letter that means something in an address  # noqa: S105
+PASSWORD = "s3cret{}%:@/?#"  # every letter that means something in an address
 
 
 class PostgresServer:

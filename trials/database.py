@@ -100,16 +100,16 @@ def _patient(ask: Callable[Arguments, Answer], database: RDBStorage, place: str)
                 answer = ask(*arguments, **options)
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
                 cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-                problem = f"the study's database, {place}: {_reason(cause or error)}"
+                problem = f"study's database, {place}: {_reason(cause or error)}"
                 if not isinstance(cause, OperationalError | InterfaceError):
-                    raise DatabaseGoneError(problem) from error
+                    raise DatabaseGoneError(f"the {problem}") from error
                 now = time.monotonic()
                 began = began or now
                 if now - began >= WAIT_SECONDS:
-                    raise DatabaseGoneError(f"{problem}; waited {WAIT_SECONDS:.0f} s for it") from error
+                    raise DatabaseGoneError(f"the {problem}; waited {WAIT_SECONDS:.0f} s for it") from error
                 if now - began >= told * NEWS_SECONDS:
                     left = WAIT_SECONDS - (now - began)
-                    print(f"{problem}; waiting for it, at most {left:.0f} s more. Trainings go on", flush=True)
+                    print(f"The {problem}; waiting for it, at most {left:.0f} s more. Trainings go on", flush=True)
                     told += 1
                 database.engine.dispose()  # connections to what is gone, such as a file that was copied back
                 time.sleep(RETRY_SECONDS)

@@ -3,7 +3,6 @@
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -22,7 +21,26 @@ from trials.study import Study
 from trials.sweep_file import read_sweep
 
 pytestmark = pytest.mark.slow
-Output = pytest.CaptureFixture[str]
+
+
+class Said:
+    """What was printed, which can be waited for while it goes on."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self.capture, self.out, self.err = capture, "", ""
+
+    def read(self) -> "Said":
+        captured = self.capture.readouterr()
+        self.out, self.err = self.out + captured.out, self.err + captured.err
+        return self
+
+    def wait_until_told(self, times: int) -> None:
+        wait_for(lambda: self.read().out.count("waiting for it, at most") >= times, 240)
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Said:
+    return Said(capsys)
 
 
 @pytest.fixture
@@ -71,15 +89,16 @@ class Meanwhile(threading.Thread):
 
 
 def all_is_well(folder: Path) -> None:
-    assert [(row["ended"], row["best"]) for row in table(folder)] == [("finished", "0.1"), ("finished", "0.2")]
+    assert [row["ended"] for row in table(folder)] == ["finished"] * 2
+    assert [float(row["best"]) for row in table(folder)] == pytest.approx([0.1, 0.2])
     assert starts(folder) == {"trial-000": ["0"], "trial-001": ["0"]}, "trainings went on"
 
 
-def test_locked_by_another_connection(tmp_path: Path, file: Path, capsys: Output) -> None:
+def test_locked_by_another_connection(tmp_path: Path, file: Path, said: Said) -> None:
     def lock() -> None:
         other = sqlite3.connect(tmp_path / "tried/study.db", timeout=60, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
-        time.sleep(9)  # SQLite itself waits for five seconds
+        said.wait_until_told(1)
         other.execute("ROLLBACK")
         other.close()
 
@@ -87,19 +106,19 @@ def test_locked_by_another_connection(tmp_path: Path, file: Path, capsys: Output
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     meanwhile.check()
     all_is_well(tmp_path)
-    output = capsys.readouterr()
-    assert "study.db: database is locked; waiting for it, at most" in output.out
-    assert "The study's database is back after" in output.out
-    assert output.err == ""
+    said.read()
+    assert "study.db: database is locked; waiting for it, at most" in said.out
+    assert "The study's database is back after" in said.out
+    assert said.err == ""
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["moved-back", "copied-back"])
-def test_moved_away_and_back(tmp_path: Path, file: Path, capsys: Output, copied: bool) -> None:
+def test_moved_away_and_back(tmp_path: Path, file: Path, said: Said, copied: bool) -> None:
     there, away = tmp_path / "tried/study.db", tmp_path / "away.db"
 
     def move() -> None:
         there.rename(away)
-        time.sleep(5)
+        said.wait_until_told(2)
         assert not there.exists(), "no other database is made in its place"
         shutil.copy(away, there) if copied else away.rename(there)
 
@@ -107,46 +126,46 @@ def test_moved_away_and_back(tmp_path: Path, file: Path, capsys: Output, copied:
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
     meanwhile.check()
     all_is_well(tmp_path)
-    output = capsys.readouterr()
-    assert output.out.count("waiting for it") >= 2, "said again and again"
-    assert output.err == ""
+    said.read()
+    assert said.err == ""
 
 
-def test_gone_for_longer_it_ends_the_sweep_but_no_training(
-    tmp_path: Path, file: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gone_for_longer_it_ends_the_sweep_but_no_training(tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path, {"lr": [0.1], "epochs": {"value": 6}, "pace": {"value": 4}})
     monkeypatch.setattr(database, "WAIT_SECONDS", 1.0)
     there, away = tmp_path / "tried/study.db", tmp_path / "away.db"
     meanwhile = Meanwhile(tmp_path, lambda: shutil.move(there, away))
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 1
     meanwhile.check()
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = said.read().err.splitlines()
     assert line.startswith(f"sweep.py: the study's database, {there}: ")
     assert line.endswith("; waited 1 s for it. Trainings go on; the same command resumes the sweep")
     shutil.move(away, there)
     (running,) = [each for each in Study(read_sweep(file), there.parent).trials if each.state == TrialState.RUNNING]
     assert psutil.pid_exists(running.user_attrs["pid"])
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 0
-    all_is_well(tmp_path)
+    assert [row["ended"] for row in table(tmp_path)] == ["finished"]
+    assert starts(tmp_path) == {"trial-000": ["0"]}, "the training went on"
+    assert said.read().err == ""
 
 
-def test_a_server_that_stops_and_starts_again(tmp_path: Path, file: Path, capsys: Output, server: PostgresServer) -> None:
+def test_a_server_that_stops_and_starts_again(tmp_path: Path, file: Path, said: Said, server: PostgresServer) -> None:
     def restart() -> None:
         server.stop()
-        time.sleep(5)
+        said.wait_until_told(2)
         server.start()
 
     meanwhile = Meanwhile(tmp_path, restart)
     assert sweep.main([str(file), "--runs", str(tmp_path), "--storage", address(server)]) == 0
     meanwhile.check()
     all_is_well(tmp_path)
-    output = capsys.readouterr()
-    assert "the study's database, postgresql+psycopg://127.0.0.1/postgres: " in output.out
-    assert "is back after" in output.out
-    assert output.err == ""
-    said = [output.out, *(path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file())]
-    assert len(said) > 10
-    assert not any(secret in text for text in said for secret in (PASSWORD, quote(PASSWORD, safe="")))
+    said.read()
+    assert "The study's database, postgresql+psycopg://127.0.0.1/postgres: " in said.out
+    assert "is back after" in said.out
+    assert said.err == ""
+    texts = [said.out, *(path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file())]
+    assert len(texts) > 10
+    assert not any(secret in text for text in texts for secret in (PASSWORD, quote(PASSWORD, safe="")))
 
 
 @pytest.mark.parametrize(
@@ -160,12 +179,12 @@ def test_a_server_that_stops_and_starts_again(tmp_path: Path, file: Path, capsys
         "me:s3cret",
     ],
 )
-def test_passwords_are_not_shown(tmp_path: Path, file: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_passwords_are_not_shown(tmp_path: Path, file: Path, said: Said, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr(database, "CONNECT_ATTEMPTS", 0)
     assert sweep.main([str(file), "--runs", str(tmp_path), "--storage", url]) == 2
-    output = capsys.readouterr()
-    assert len(output.err.splitlines()) == 1
-    assert "s3cret" not in output.out + output.err
+    said.read()
+    assert len(said.err.splitlines()) == 1
+    assert "s3cret" not in said.out + said.err
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
@@ -227,13 +246,13 @@ def test_a_trial_that_was_given_out_without_an_answer_is_given_out_again(
     assert again.user_attrs["values"]["lr"] == 0.1
 
 
-def test_what_waiting_does_not_mend_is_one_line_at_once(tmp_path: Path, file: Path, capsys: Output) -> None:
+def test_what_waiting_does_not_mend_is_one_line_at_once(tmp_path: Path, file: Path, said: Said) -> None:
     (tmp_path / "tried").mkdir()
     Study(read_sweep(file), tmp_path / "tried")
     meanwhile = Meanwhile(tmp_path, lambda: (tmp_path / "tried/study.db").write_bytes(b"damaged" * 5000))
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 1
     meanwhile.check()
-    output = capsys.readouterr()
-    assert "waiting" not in output.out
-    (line,) = output.err.splitlines()
+    said.read()
+    assert "waiting" not in said.out
+    (line,) = said.err.splitlines()
     assert "file is not a database" in line

@@ -168,6 +168,9 @@ def test_a_study_in_a_shared_database_is_continued_from_elsewhere(tmp_path: Path
         assert [float(row["best"]) for row in table(tmp_path / place)] == [0.1, 0.2]
     assert len(starts(tmp_path / "here")) == 2
     assert not starts(tmp_path / "there"), "all was done already"
+    (tmp_path / "here").rename(tmp_path / "on another machine")
+    assert sweep.main([str(file), "--runs", str(tmp_path / "there"), "--storage", storage]) == 0
+    assert [float(row["best"]) for row in table(tmp_path / "there")] == [0.1, 0.2], "as the study knows them"
 
 
 def test_machines_that_start_together_share_the_trials(tmp_path: Path) -> None:
