@@ -249,7 +249,12 @@ def test_a_trial_that_was_given_out_without_an_answer_is_given_out_again(
 def test_what_waiting_does_not_mend_is_one_line_at_once(tmp_path: Path, file: Path, said: Said) -> None:
     (tmp_path / "tried").mkdir()
     Study(read_sweep(file), tmp_path / "tried")
-    meanwhile = Meanwhile(tmp_path, lambda: (tmp_path / "tried/study.db").write_bytes(b"damaged" * 5000))
+
+    def damage() -> None:
+        with (tmp_path / "tried/study.db").open("r+b") as stream:  # an empty file would be a database without tables
+            stream.write(b"damaged" * 5000)
+
+    meanwhile = Meanwhile(tmp_path, damage)
     assert sweep.main([str(file), "--runs", str(tmp_path)]) == 1
     meanwhile.check()
     said.read()
