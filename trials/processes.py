@@ -40,9 +40,17 @@ def find_process(trial: FrozenTrial) -> psutil.Process | None:
         process = psutil.Process(attributes["pid"])
         started = attributes["create_time"] if "create_time" in attributes else attributes["born"]  # as it was called before
         same = abs(process.create_time() - started) < 1  # process numbers are used again
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if same and has_not_ended(process) else None
     except psutil.NoSuchProcess:
         return None
+
+
+def has_not_ended(process: psutil.Process) -> bool:
+    """Return whether a process runs. In a container without an init an orphan that has ended stays there as a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _find_by_folder(folder: Path) -> psutil.Process | None:

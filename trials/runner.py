@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from configs.run_name import name_by_what_varies
 from experiment.run_folder import read_metrics, read_summary
 from trials.command import trial_command, write_arguments
-from trials.processes import find_process, interrupt_process, output_file, start_process
+from trials.processes import find_process, has_not_ended, interrupt_process, output_file, start_process
 from trials.study import Study
 
 
@@ -159,7 +159,7 @@ class Runner:
         if running.child:
             ended = running.child.poll() is not None
         else:
-            ended = running.process is None or not running.process.is_running()
+            ended = running.process is None or not has_not_ended(running.process)
         metric, rows = self.study.sweep.metric.name, read_metrics(running.folder)
         for row in rows:
             if metric in row and (epoch := int(row["epoch"])) not in running.reported:
