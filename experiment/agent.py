@@ -31,7 +31,8 @@ def trial_name(run: "wandb.Run", config: Mapping[str, Any]) -> str:
 
     words = dict(split(shlex.split(config["command"])[2:]))  # after python train.py
     with contextlib.suppress(Exception):  # whatever W&B raises, a run can do without its name
-        sweep = wandb.Api(timeout=SWEEP_SECONDS).sweep(f"{run.entity}/{run.project}/{os.environ['WANDB_SWEEP_ID']}")
+        path = f"{run.entity}/{run.project}/{os.environ['WANDB_SWEEP_ID']}"
+        sweep = wandb.Api(timeout=SWEEP_SECONDS).sweep(path)  # type: ignore[no-untyped-call]  # W&B leaves its types out
         return name_by_what_varies({**config, **words}, list(_varied(sweep.config["parameters"])))
     return ""
 

@@ -200,7 +200,7 @@ def lost_answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[TrialState], None]
 
     def lose(wanted: TrialState) -> None:
         change = optuna.storages.RDBStorage.set_trial_state_values
-        lost = []
+        lost: list[TrialState] = []
 
         def changed(
             storage: optuna.storages.RDBStorage, trial_id: int, state: TrialState, values: list[float] | None = None
