@@ -17,6 +17,7 @@ from rich.console import Console
 from configs import SettingsError
 from pages.sweep import write_sweep_page, write_sweep_record
 from trials.check import check_sweep
+from trials.database import DatabaseGoneError
 from trials.dry_run import planned_trials
 from trials.mistakes import SweepFileError
 from trials.plots import write_plots
@@ -34,7 +35,8 @@ def main(arguments: list[str]) -> int:
     """Run a sweep.
 
     Returns:
-        The exit status: 0 done, 1 trials failed or the disk is full, 2 a mistake in the file or the arguments, 130 interrupted.
+        The exit status: 0 done, 1 trials failed, the disk is full or the database gone, 2 a mistake in the file or the
+        arguments, 130 interrupted.
     """
     options = _parse_arguments(arguments)
     try:
@@ -54,6 +56,9 @@ def main(arguments: list[str]) -> int:
     except Timeout:
         hint = "is being run already; --jobs runs several trials at a time, --storage shares them among machines"
         print(f"sweep.py: the sweep in {folder} {hint}", file=sys.stderr)
+    except DatabaseGoneError as problem:
+        print(f"sweep.py: {problem}. Trainings go on; the same command resumes the sweep", file=sys.stderr)
+        return 1
     except OSError as problem:  # such as a full disk
         print(f"sweep.py: {problem}; the same command resumes the sweep", file=sys.stderr)
         return 1
@@ -101,7 +106,7 @@ def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     if not names_what_to_keep((*sweep.parameters, *sweep.command, *options.overrides)):
         console.print("On disk: the best trial's weights stay; trainer.keep=last after the file's name keeps each trial's")
     if not _run_trials(study, folder, options, console):
-        console.print(f"\nInterrupted; resume with: python sweep.py {options.file}")
+        console.print("\nInterrupted; the same command resumes the sweep")
         return 130
     results = read_results(study)
     console.print(trials_table(study, results))

@@ -24,6 +24,18 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.YAMLError(f"the tag {event.tag} is not read; quote the value if it is text")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that is there twice, of which YAML forbids both and PyYAML takes the last."""
+        first: dict[object, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                name = self.construct_object(key)
+                if name in first:
+                    raise yaml.YAMLError(f"line {line}: {key.value} is there already, in line {first[name]}; leave one out")
+                first[name] = line
+        return super().construct_mapping(node, deep)
+
 
 class _SettingsLoader(_PlainLoader):
     """Takes 1e-5 and 010 for the numbers that they are; YAML 1.1, which W&B reads sweep files by, has 1.0e-5, and 010 is 8."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from configs import LoggerSettings, SettingsError
+from experiment.agent import trial_name
 from experiment.dashboard import Dashboard
 from experiment.tensorboard_mirror import TensorBoardMirror, check_tensorboard
 from experiment.wandb_mirror import UPLOAD_SECONDS, WandbMirror
@@ -113,6 +114,8 @@ def _start_wandb(settings: LoggerSettings, folder: Path, config: dict[str, Any])
         run = _init("offline", settings, folder, config)
     if not run.offline:
         (folder / "wandb-id").write_text(run.id)
+        if settings.run_name is None and (name := trial_name(run, config)):
+            run.name = name
     return run
 
 

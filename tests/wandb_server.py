@@ -34,6 +34,7 @@ class Run:
     """What the server knows of a run."""
 
     name: str
+    display_name: str | None = None
     args: Json = field(default_factory=dict)  # that a sweep gave to it
     config: Json = field(default_factory=dict)
     history: list[Json] = field(default_factory=list)
@@ -217,6 +218,10 @@ class WandbServer(ArtifactStore):
         found = {"id": sweep.name, "name": sweep.name, "state": "RUNNING", "config": yaml.safe_dump(sweep.config)}
         return {"project": {"sweep": found | {"runs": {"edges": []}}}}
 
+    def _GetSweep(self, variables: Json) -> Json:
+        sweep = self.sweeps[variables["name"]]
+        return {"project": {"sweep": {"id": "1", "name": sweep.name, "config": yaml.safe_dump(sweep.config)}}}
+
     def _CreateAgent(self, variables: Json) -> Json:
         name = f"agent{len(self.agents) + 1}"
         self.agents[name] = variables["sweep"]
@@ -242,6 +247,7 @@ class WandbServer(ArtifactStore):
 
     def _UpsertBucket(self, variables: Json) -> Json:
         run = self.run(variables["name"])
+        run.display_name = variables.get("displayName") or run.display_name
         run.config |= {key: entry["value"] for key, entry in json.loads(variables.get("config") or "{}").items()}
         project = {"id": "1", "name": variables.get("project") or "p", "entity": {"id": "1", "name": ENTITY}}
         bucket = {"id": run.name, "name": run.name, "displayName": variables.get("displayName"), "project": project}

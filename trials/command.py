@@ -4,16 +4,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from configs import SettingsError
 from configs.files import atomic_write_text
-from configs.parser import GROUPS
 from trials.sweep_file import Sweep
-
-LONGEST_DISPLAY_NAME = 128  # characters: W&B's limit
 
 
 def trial_command(sweep: Sweep, values: Mapping[str, Any], arguments_file: Path) -> list[str]:
@@ -58,19 +55,6 @@ def write_arguments(sweep: Sweep, values: Mapping[str, Any], arguments_file: Pat
     """Write the file of ``${args_json_file}`` where the command has it."""
     if "${args_json_file}" in sweep.command:
         atomic_write_text(arguments_file, json.dumps(dict(values)))
-
-
-def display_name(values: Mapping[str, Any], varied: Sequence[str]) -> str:
-    """Return what W&B calls a trial's run, by what varies: ``alexnet lr=0.01``. Empty where nothing does.
-
-    A group's preset stands for itself, other values behind the last part of their key, or all of it where two end alike.
-    """
-    last = {key: key.rpartition(".")[2] for key in varied}
-    words = []
-    for key in varied:
-        name = last[key] if list(last.values()).count(last[key]) == 1 else key
-        words.append(str(values.get(key)) if key in GROUPS else f"{name}={values.get(key)}")
-    return " ".join(words)[:LONGEST_DISPLAY_NAME]
 
 
 def _environment_variable(sweep: Sweep, macro: str) -> str:

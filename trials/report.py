@@ -59,6 +59,8 @@ def read_results(study: Study) -> list[Result]:
         rows, summary = read_metrics(folder), read_summary(folder / "summary.json") or {}
         final = {name: value for name, value in summary.items() if name.startswith("final/")}
         best = study.sweep.metric.best_value(rows, summary)
+        if best is None and trial.state == TrialState.COMPLETE:  # on another machine: the study alone knows it
+            best = trial.value
         values = {key: trial.user_attrs.get("values", {}).get(key) for key in study.sweep.varied}
         state, remark = _ending(trial)
         seconds = run_seconds(rows, summary)

@@ -1,15 +1,13 @@
 """Run the trials of a study: start trainings, read what they record, stop the hopeless, survive an end of its own."""
 
-import contextlib
 import itertools
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,11 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
+from configs.run_name import name_by_what_varies
 from experiment.run_folder import read_metrics, read_summary
-from trials.command import display_name, trial_command, write_arguments
-from trials.study import Study, find_process
+from trials.command import trial_command, write_arguments
+from trials.processes import find_process, has_not_ended, interrupt_process, output_file, start_process
+from trials.study import Study
 from trials.weights import names_what_to_keep, remove_other_weights
 
 
@@ -31,14 +31,15 @@ class Running:
     trial: optuna.Trial
     process: psutil.Process | None  # None where it has ended unwatched
     folder: Path
-    rows: list[dict[str, float]] = field(default_factory=list)  # of its epochs so far, all of them reported
+    rows: list[dict[str, float]] = field(default_factory=list)  # of its epochs so far
+    reported: set[int] = field(default_factory=set)  # epochs that the study knows
     stopped: bool = False
     child: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)  # polled, so that it leaves no zombie
 
     @property
     def output(self) -> Path:
         """Return the file of what the training prints."""
-        return self.folder.with_suffix(".txt")
+        return output_file(self.folder)
 
 
 class Runner:
@@ -78,11 +79,13 @@ class Runner:
         """
         for trial in adopted:
             folder = Path(trial.user_attrs["folder"])
-            self.running.append(Running(self.study.reopen(trial), find_process(trial), folder))
+            known = set(trial.intermediate_values)
+            self.running.append(Running(self.study.reopen(trial), find_process(trial), folder, reported=known))
         while True:
+            others_begin = self.study.await_unmarked()
             while len(self.running) < self.jobs and self._start():
                 pass
-            if not self.running:
+            if not self.running and not others_begin:
                 remove_other_weights(self.study)  # once more, as an earlier start may have been killed before it could
                 return
             on_look(self.running)
@@ -96,7 +99,7 @@ class Runner:
     def interrupt(self) -> None:
         """End the trainings as Ctrl-C would, and wait for them; the next start resumes them."""
         for running in self.running:
-            _send_signal(running.process, signal.SIGINT)
+            interrupt_process(running.process)
         psutil.wait_procs([running.process for running in self.running if running.process], timeout=60)
 
     def _start(self) -> bool:
@@ -105,34 +108,36 @@ class Runner:
         if trial is None:
             return False
         folder = self.run_folder(trial)
-        trial.set_user_attr("folder", str(folder))
-        trial.set_user_attr("host", socket.gethostname())
-        trial.set_user_attr("best_only", self.best_only)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        output_file(folder).touch()  # by which the trial is known here, whatever this host is called next time
+        try:
+            trial.set_user_attr("folder", str(folder))
+            trial.set_user_attr("host", socket.gethostname())
+            trial.set_user_attr("best_only", self.best_only)
+        except optuna.exceptions.UpdateFinishedTrialError:  # this machine slept so long that another took it over
+            return True
         command = self.command(trial, folder)
         if not _can_be_resumed(folder):
             shutil.rmtree(folder, ignore_errors=True)  # of a training that was interrupted in its first epoch
-        environment = dict(os.environ)
-        if self.jobs > 1:
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
-        folder.parent.mkdir(parents=True, exist_ok=True)
         write_arguments(self.study.sweep, trial.user_attrs["values"], folder.with_suffix(".json"))
-        with folder.with_suffix(".txt").open("ab") as output:
+        with output_file(folder).open("ab") as output:
             output.write(f"$ {shlex.join(command)}\n".encode())
-            output.flush()
-            with _interruptible():
-                child = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
-                )
+        threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        child = start_process(command, folder, {"OMP_NUM_THREADS": threads, **os.environ} if self.jobs > 1 else {})
         process = psutil.Process(child.pid)
-        trial.set_user_attr("pid", child.pid)
+        self.running.append(Running(trial, process, folder, child=child))  # before the database, which may be gone, hears of it
         trial.set_user_attr("create_time", process.create_time())
-        self.running.append(Running(trial, process, folder, child=child))
+        trial.set_user_attr("pid", child.pid)
         return True
 
     def run_folder(self, trial: optuna.Trial) -> Path:
-        """Return the folder of a trial's run: its own, if it has one to resume in, or one that isn't there yet."""
-        if "folder" in trial.user_attrs:
-            return Path(trial.user_attrs["folder"])
+        """Return the folder of a trial's run: its own, if it has one to resume in, or one that isn't there yet.
+
+        A trial that was interrupted on another machine begins anew here, as its own machine may be back.
+        """
+        known = Path(trial.user_attrs.get("folder", ""))
+        if known.absolute().parent == self.folder.absolute():
+            return known
         name = f"trial-{trial.number:03d}"
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         return next(folder for folder in (self.folder / name for name in names) if not folder.exists())
@@ -150,7 +155,7 @@ class Runner:
         settings = [f"runs={folder.parent}", f"name={folder.name}", f"logger.group={sweep.name}"]
         settings += [f"logger.project={sweep.project}"] if sweep.project else []
         settings += [f"logger.entity={sweep.entity}"] if sweep.entity else []
-        name = display_name(values, sweep.varied)
+        name = name_by_what_varies(values, sweep.varied)
         settings += [f"logger.run_name={name}"] if name and "logger.run_name" not in values else []
         return settings
 
@@ -159,14 +164,15 @@ class Runner:
         if running.child:
             ended = running.child.poll() is not None
         else:
-            ended = running.process is None or not running.process.is_running()
+            ended = running.process is None or not has_not_ended(running.process)
         metric, rows = self.study.sweep.metric.name, read_metrics(running.folder)
-        for row in rows[len(running.rows) :]:
-            if metric in row:
-                running.trial.report(row[metric], int(row["epoch"]))
+        for row in rows:
+            if metric in row and (epoch := int(row["epoch"])) not in running.reported:
+                running.trial.report(row[metric], epoch)
+                running.reported.add(epoch)
                 if not ended and not running.stopped and running.trial.should_prune():
                     running.stopped = True
-                    _send_signal(running.process, signal.SIGINT)
+                    interrupt_process(running.process)
         running.rows = rows
         if ended:
             self._conclude(running, rows)
@@ -179,20 +185,20 @@ class Runner:
         trial, metric = running.trial, self.study.sweep.metric
         if running.stopped:
             trial.set_user_attr("stopped", f"early, after epoch {len(rows)}")
-            self.study.optuna.tell(trial, state=TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED)
         elif summary is None:
             damaged = f"{file} is damaged" if file.exists() else _last_line(running.output)
             trial.set_user_attr("failed", damaged)
-            self.study.optuna.tell(trial, state=TrialState.FAIL)
+            self.study.tell(trial, state=TrialState.FAIL)
         elif summary.get("diverged"):
             trial.set_user_attr("diverged", str(summary.get("divergence")))
-            self.study.optuna.tell(trial, state=TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED)
         elif (value := metric.best_value(rows, summary)) is None:
             known = ", ".join(sorted(rows[-1])) if rows else "nothing"
             trial.set_user_attr("failed", f"no metric {metric.name}; its metrics.csv has {known}")
-            self.study.optuna.tell(trial, state=TrialState.FAIL)
+            self.study.tell(trial, state=TrialState.FAIL)
         else:
-            self.study.optuna.tell(trial, value)
+            self.study.tell(trial, value)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return next(trial for trial in self.study.optuna.get_trials(deepcopy=False) if trial.number == number)
@@ -202,26 +208,7 @@ def _can_be_resumed(folder: Path) -> bool:
     return (folder / "checkpoints/last.ckpt").exists()
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a process that is started here receive SIGINT, though this one may not: a shell's background jobs ignore it."""
-    handler = signal.getsignal(signal.SIGINT)
-    if handler == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
 def _last_line(file: Path) -> str:
     """Return the last line of a training's output, and where the rest is."""
     lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
     return f"{lines[-1][:200]} (see {file})" if lines else f"see {file}"
-
-
-def _send_signal(process: psutil.Process | None, number: int) -> None:
-    if process is None:
-        return
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(number)

@@ -1,42 +1,34 @@
 """Which trials there were and which comes next: an Optuna study in a database.
 
 A trial is enqueued or drawn, then running, then complete (with the best value of the metric), pruned (stopped early, or its
-loss diverged: then ``diverged`` says when) or failed. Its user attributes hold what Optuna doesn't:
-
-- ``enqueued``: what an enqueued trial will get from the search, see ``_search_values``;
-- ``values``: what is passed on to the training;
-- ``best_only``: its weights stay only if it is the best trial;
-- ``folder``, ``host``, ``pid`` and ``create_time``: the run's folder and its process, by which a later start finds out whether
-  it still runs;
-- ``again``: the number of the trial that this one repeats. A trial that was interrupted is enqueued anew with the same folder,
-  in which its training resumes;
-- ``surplus``: it was asked for when another machine had just taken the last one.
-
-Where machines share a study, the one that creates it enqueues the grid, and each resumes only its own trials.
+loss diverged: then ``diverged`` says when) or failed. What else is known of it: ``trials.attributes``. Where machines share a
+study, the one that creates it enqueues the grid, and each resumes only its own trials.
 """
 
+import contextlib
 import itertools
 import logging
 import socket
 import time
 import uuid
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from configs import SettingsError
-from trials.database import DATABASE_ERRORS, ask_lock, open_database
+from trials.attributes import counted, enqueued_values, is_marked, search_values
+from trials.database import DATABASE_ERRORS, explain_failure, open_database
 from trials.ownership import check_owner, claim_folder
 from trials.parameters import Choice
+from trials.processes import find_process, output_file
 from trials.sweep_file import Sweep
 
 DATABASE = "study.db"
 PATIENCE = 60  # seconds for what another machine is in the middle of
+GAP = 10  # seconds without a look, after which it isn't known how long others have been in the middle of something
 
 
 class Study:
@@ -53,32 +45,34 @@ class Study:
     """
 
     def __init__(self, sweep: Sweep, folder: Path, storage: str | None = None, seed: int = 0) -> None:
-        logging.getLogger("optuna").setLevel(logging.WARNING)
+        logging.getLogger("optuna").setLevel(logging.ERROR)
         self.sweep = sweep
         self.folder = folder
         self.shared = storage is not None
+        self._unmarked: dict[int, float] = {}  # when each trial that no machine has marked as its own was first seen
+        self._looked = 0.0
         file = (folder / DATABASE).absolute()
         check_owner(folder, sweep.name, None if self.shared else file)
-        url = storage or f"sqlite:///{file}"
+        where = storage or file
         try:
-            self.optuna, created = self._create_or_load(open_database(url))
-            self._ask_lock = ask_lock(url)
+            database = open_database(where)
+            self.optuna, created = self._create_or_load(database.storage)
+            self._ask_lock = database.ask_lock
         except DATABASE_ERRORS as error:
-            raise SettingsError(f"the study's database: {str(error).splitlines()[0]}") from error
+            raise SettingsError(f"the study's database: {explain_failure(error, where)}") from error
         if self.shared and not created:
             self._wait_for_definition()
         before = self.optuna.user_attrs.get("definition")
+        if "id" not in self.optuna.user_attrs:
+            self.optuna.set_user_attr("id", uuid.uuid4().hex)
         if before is None:  # new, or interrupted while it was set up
             if sweep.method == "grid":
                 self._enqueue_grid()
-            self.optuna.set_user_attr("id", uuid.uuid4().hex)
             self.optuna.set_user_attr("definition", _search_definition(sweep))
         elif before != _search_definition(sweep):
             raise SettingsError(
                 f"{sweep.file} has changed since the trials of {sweep.name!r} in {folder} began: undo that, or change its name"
             )
-        if "id" not in self.optuna.user_attrs:
-            self.optuna.set_user_attr("id", uuid.uuid4().hex)
         claim_folder(folder, sweep.name, str(self.optuna.user_attrs["id"]), self.optuna.get_trials(deepcopy=False))
         drawn = len(self.trials)  # a sampler that began at the same seed again would draw the same again
         if sweep.method == "bayes":
@@ -86,7 +80,7 @@ class Study:
         else:
             self.optuna.sampler = optuna.samplers.RandomSampler(seed=seed + drawn)
 
-    def _create_or_load(self, database: optuna.storages.RDBStorage) -> tuple[optuna.Study, bool]:
+    def _create_or_load(self, database: optuna.storages.BaseStorage) -> tuple[optuna.Study, bool]:
         """Return the study of the sweep's name in a database, and whether it is new."""
         name, pruner = self.sweep.name, self._pruner()
         direction = StudyDirection.MAXIMIZE if self.sweep.metric.maximize else StudyDirection.MINIMIZE
@@ -103,16 +97,18 @@ class Study:
 
     def _wait_for_definition(self) -> None:
         """Wait until the machine that created the study has enqueued its trials, unless it has died on the way."""
-        until = time.monotonic() + PATIENCE
+        enqueued, until = 0, time.monotonic() + PATIENCE
         while "definition" not in self.optuna.user_attrs and time.monotonic() < until:
             time.sleep(0.2)
+            if (count := len(self.optuna.get_trials(deepcopy=False))) > enqueued:
+                enqueued, until = count, time.monotonic() + PATIENCE
 
     def _enqueue_grid(self) -> None:
         """Enqueue all combinations of the varied values that aren't there yet."""
         choices = {
             key: entry for key, entry in self.sweep.parameters.items() if isinstance(entry, Choice) and len(entry.values) > 1
         }
-        present = [_search_values(trial) for trial in self.trials]
+        present = [search_values(trial) for trial in self.trials]
         for indices in itertools.product(*(range(len(choice.values)) for choice in choices.values())):
             combination = dict(zip(choices, indices, strict=True))
             if combination not in present:
@@ -124,9 +120,7 @@ class Study:
     @property
     def trials(self) -> list[FrozenTrial]:
         """Return all trials so far, without those that were repeated later or are surplus."""
-        trials = self.optuna.get_trials(deepcopy=False)
-        repeated = {trial.user_attrs.get("again") for trial in trials}
-        return [trial for trial in trials if trial.number not in repeated and "surplus" not in trial.user_attrs]
+        return counted(self.optuna.get_trials(deepcopy=False))
 
     @property
     def planned(self) -> int:
@@ -146,28 +140,43 @@ class Study:
 
     def next_trial(self) -> Trial | None:
         """Return the trial to start now, with its ``values``; None when there is none left."""
+        while self._has_next():
+            with self._ask_lock:
+                trial = self.optuna.ask()
+            if self._is_surplus(trial.number):
+                self._drop(trial)
+                continue
+            values = {key: parameter.suggest(trial, key) for key, parameter in self.sweep.parameters.items()}
+            trial.set_user_attr("values", values)
+            return trial
+        return None
+
+    def _has_next(self) -> bool:
         states = [trial.state for trial in self.trials]
         begun = sum(state != TrialState.WAITING for state in states)
-        waiting = TrialState.WAITING in states
-        cap = self.sweep.run_cap
-        if self._target_reached() or (cap is not None and begun >= cap) or (self.sweep.method == "grid" and not waiting):
-            return None
-        with self._ask_lock:
-            trial = self.optuna.ask()
-        if self._is_surplus(trial.number):
-            trial.set_user_attr("surplus", True)
-            self.optuna.tell(trial, state=TrialState.FAIL)
-            return None
-        values = {key: parameter.suggest(trial, key) for key, parameter in self.sweep.parameters.items()}
-        trial.set_user_attr("values", values)
-        return trial
+        capped = self.sweep.run_cap is not None and begun >= self.sweep.run_cap
+        return not (self._target_reached() or capped or (self.sweep.method == "grid" and TrialState.WAITING not in states))
 
     def _is_surplus(self, number: int) -> bool:
-        """Return whether a trial just asked for is one too many, as another machine took the last at the same moment."""
-        if self.sweep.method == "grid" and _enqueued_values(self.optuna.get_trials(deepcopy=False)[number]) is None:
+        """Return whether a trial just asked for is a copy, or one too many as another machine took the last at that moment."""
+        trials = self.trials
+        if number not in (trial.number for trial in trials):
             return True
-        earlier = [trial for trial in self.trials if trial.number < number and trial.state != TrialState.WAITING]
+        if self.sweep.method == "grid" and enqueued_values(self.optuna.get_trials(deepcopy=False)[number]) is None:
+            return True
+        earlier = [trial for trial in trials if trial.number < number and trial.state != TrialState.WAITING]
         return self.sweep.run_cap is not None and len(earlier) >= self.sweep.run_cap
+
+    def _drop(self, trial: Trial) -> None:
+        """End a running trial that doesn't count."""
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial.set_user_attr("surplus", True)
+        self.tell(trial, state=TrialState.FAIL)
+
+    def tell(self, trial: Trial | int, value: float | None = None, state: TrialState | None = None) -> None:
+        """End a running trial. One that has ended stays as it is, such as by this call, whose answer was lost on the way."""
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self.optuna.tell(trial, value, state=state, skip_if_finished=True)
 
     def reopen(self, trial: FrozenTrial) -> Trial:
         """Return a running trial that an earlier process asked for, so that this one can report to it and end it."""
@@ -189,63 +198,57 @@ class Study:
                 if finished or find_process(trial) is not None:
                     unwatched.append(trial)
                     continue
-                self.optuna.tell(trial.number, state=TrialState.FAIL)
-                self._enqueue_again(trial, folder)
+                self._repeat(trial, folder)
             elif trial.state == TrialState.FAIL and retry_failed:
-                self._enqueue_again(trial, None)
+                self._repeat(trial)
         return unwatched
 
+    def await_unmarked(self) -> bool:
+        """Return whether another machine has asked for a trial and not yet marked it as its own.
+
+        What stays so is enqueued again, as that machine has died. Its clock need not be right; what counts is how long this
+        one has seen it so.
+        """
+        if not self.shared:
+            return False
+        unmarked = {trial.number: trial for trial in self.trials if trial.state == TrialState.RUNNING and not is_marked(trial)}
+        now = time.monotonic()
+        if now - self._looked > GAP:
+            self._unmarked.clear()
+        self._looked, self._unmarked = now, {number: self._unmarked.get(number, now) for number in unmarked}
+        for number, trial in unmarked.items():
+            if now - self._unmarked[number] > PATIENCE:
+                self._repeat(trial)
+        return bool(unmarked)
+
     def _is_own(self, trial: FrozenTrial) -> bool:
-        """Return whether a running trial was started here, or by a machine that died before it said where."""
-        attributes = trial.user_attrs
-        if "host" not in attributes:
-            asked = trial.datetime_start or datetime.min
-            return not self.shared or datetime.now() - asked > timedelta(seconds=PATIENCE)
-        return self.is_here(trial)
+        """Return whether a running trial was started here."""
+        return self.is_here(trial) if is_marked(trial) else not self.shared
 
     def is_here(self, trial: FrozenTrial) -> bool:
-        """Return whether the folder of a trial that was started lies on this machine, below the sweep's."""
-        attributes = trial.user_attrs
-        here = Path(attributes["folder"]).absolute().parent == self.folder.absolute()
-        return here and attributes["host"] == socket.gethostname()
+        """Return whether a marked trial's folder lies here. A cluster may start the same sweep in its folder on another host."""
+        folder = Path(trial.user_attrs["folder"])
+        if folder.absolute().parent != self.folder.absolute():
+            return False
+        return trial.user_attrs["host"] == socket.gethostname() or output_file(folder).exists()
 
-    def _enqueue_again(self, trial: FrozenTrial, folder: str | None) -> None:
-        attributes: dict[str, str | int] = {"again": trial.number}
-        if folder is not None:
-            attributes["folder"] = folder
-        self._enqueue(_search_values(trial), attributes)
+    def _repeat(self, trial: FrozenTrial, folder: str | None = None) -> None:
+        """Enqueue a trial again, and only then end it if it hasn't ended: killed in between, nothing is lost.
+
+        Args:
+            trial: failed, or without anybody who runs it.
+            folder: of its run, to be resumed there.
+        """
+        if self.sweep.method == "grid" and enqueued_values(trial) is None:  # its machine hadn't said yet that it is surplus
+            return self._drop(self.reopen(trial))
+        self._enqueue(search_values(trial), {"again": trial.number} | ({"folder": folder} if folder else {}))
+        self.tell(trial.number, state=TrialState.FAIL)
 
     def _target_reached(self) -> bool:
         target, best = self.sweep.metric.target, self.best_trial()
         if target is None or best is None or best.value is None:
             return False
         return best.value >= target if self.sweep.metric.maximize else best.value <= target
-
-
-def find_process(trial: FrozenTrial) -> psutil.Process | None:
-    """Return the process of a running trial on this machine, None where it has ended."""
-    attributes = trial.user_attrs
-    try:
-        process = psutil.Process(attributes["pid"])
-        started = attributes["create_time"] if "create_time" in attributes else attributes["born"]  # as it was called before
-        same = abs(process.create_time() - started) < 1  # process numbers are used again
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (KeyError, psutil.NoSuchProcess):
-        return None
-
-
-def _search_values(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what the search chose for a trial: indices of values and shares of distributions, by parameter."""
-    return dict(trial.params or _enqueued_values(trial) or {})
-
-
-def _enqueued_values(trial: FrozenTrial) -> dict[str, Any] | None:
-    """Return what an enqueued trial will get from the search, None for a trial that the search draws."""
-    values: dict[str, Any] | None = trial.user_attrs.get("enqueued")
-    if values is None:
-        # A study from before ``enqueued`` has it only where Optuna keeps it for itself, which is documented nowhere.
-        values = trial.system_attrs.get("fixed_params")
-    return values
 
 
 def _search_definition(sweep: Sweep) -> dict[str, Any]:

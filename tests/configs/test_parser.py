@@ -30,6 +30,15 @@ def test_later_wins_preset_then_file_then_key(tmp_path: Path) -> None:
     assert parse(["--config", str(file), "model=zfnet", "optim.lr=0.1"]).model.name == "zfnet"
 
 
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("seed: 1\noptim:\n  lr: 0.1\nseed: 2\n")
+    with pytest.raises(SettingsError, match="line 4: seed is there already, in line 1"):
+        parse(["--config", str(file)])
+    with pytest.raises(SettingsError, match="lr is there already"):
+        parse(["optim={lr: 0.1, lr: 0.2}"])
+
+
 @pytest.mark.parametrize("arguments", [["--config=FILE"], ["--config", "FILE"], ["config=FILE"]])
 def test_every_setting_survives_the_file(arguments: list[str], tmp_path: Path) -> None:
     changed = parse(["model=zfnet", "data=shapes", "logger=csv", "seed=7", "viz.probes=[circle,star]", "data.workers=2"])

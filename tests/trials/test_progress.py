@@ -1,4 +1,4 @@
-"""What a sweep says while it runs: names of trials, the time left, a line for each running trial."""
+"""What a sweep says while it runs: the time left, a line for each running trial."""
 
 import io
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ import yaml
 from rich.console import Console
 
 from configs.parser import parse, save_settings
-from trials.command import display_name
 from trials.progress import SweepProgress
 from trials.runner import Running
 from trials.study import Study
@@ -35,14 +34,6 @@ def test_the_time_left_follows_from_the_epochs(
     finished: Sequence[float], running: Sequence[Epochs], waiting: int, jobs: int, seconds: float | None
 ) -> None:
     assert seconds_left(finished, running, waiting, jobs) == seconds
-
-
-def test_runs_are_called_by_what_varies() -> None:
-    values = {"model": "alexnet", "optim.lr": 0.01, "seed": 3, "model.name": "zfnet", "optim.name": "sgd"}
-    assert display_name(values, ["model", "optim.lr"]) == "alexnet lr=0.01"
-    assert display_name(values, ["seed", "model.name", "optim.name"]) == "seed=3 model.name=zfnet optim.name=sgd"
-    assert display_name(values, []) == ""
-    assert len(display_name({"a": "x" * 500}, ["a"])) == 128
 
 
 def test_each_running_trial_has_a_line(tmp_path: Path) -> None:

@@ -1,49 +1,23 @@
 """``python sweep.py``: sweeps of a stand-in training in real processes, killed and continued; and one of train.py itself."""
 
-import csv
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-import yaml
 from PIL import Image
 
 import sweep
+from tests.trials.sweeps import starts, table, wait_for, written
 from trials.runner import Runner
 from trials.study import Study
 from trials.sweep_file import read_sweep
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
-STAND_IN = str(ROOT / "tests/trials/stand_in_training.py")
-
-
-def written(folder: Path, parameters: dict[str, Any], **others: Any) -> Path:
-    """A sweep of the stand-in over these parameters."""
-    file = folder / "sweep.yaml"
-    entries = {key: entry if isinstance(entry, dict) else {"values": entry} for key, entry in parameters.items()}
-    content = {
-        "program": STAND_IN, "name": "tried", "method": "grid", "metric": {"name": "val/accuracy", "goal": "maximize"},
-        "parameters": entries, "command": ["${interpreter}", "${program}", "${args_no_hyphens}"],
-    }  # fmt: skip
-    file.write_text(yaml.safe_dump(content | others, sort_keys=False))
-    return file
-
-
-def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "tried/trials.csv").open() as stream:
-        return list(csv.DictReader(stream))
-
-
-def starts(folder: Path) -> dict[str, list[str]]:
-    """How many epochs each training had behind it at each of its starts."""
-    return {file.parent.name: file.read_text().split() for file in sorted((folder / "tried").glob("trial-*/starts"))}
 
 
 def test_a_grid_runs_once_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +80,7 @@ def test_ended_by_a_signal_it_ends_its_training_too(tmp_path: Path, number: sign
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Interrupted; resume with" in output
+    assert "Interrupted; the same command resumes" in output
     assert not training.is_running()
 
 
@@ -129,13 +103,6 @@ def trial_process(folder: Path, number: int) -> int | None:
     study = Study(read_sweep(folder / "sweep.yaml"), folder / "tried")
     found = [trial.user_attrs.get("pid") for trial in study.trials if trial.number == number]
     return found[0] if found else None
-
-
-def wait_for(condition: Any, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.05)
 
 
 def test_failed_trials_say_why_and_are_retried_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +168,9 @@ def test_a_study_in_a_shared_database_is_continued_from_elsewhere(tmp_path: Path
         assert [float(row["best"]) for row in table(tmp_path / place)] == [0.1, 0.2]
     assert len(starts(tmp_path / "here")) == 2
     assert not starts(tmp_path / "there"), "all was done already"
+    (tmp_path / "here").rename(tmp_path / "on another machine")
+    assert sweep.main([str(file), "--runs", str(tmp_path / "there"), "--storage", storage]) == 0
+    assert [float(row["best"]) for row in table(tmp_path / "there")] == [0.1, 0.2], "as the study knows them"
 
 
 def test_machines_that_start_together_share_the_trials(tmp_path: Path) -> None:

@@ -129,6 +129,22 @@ def test_what_is_no_yaml_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "line", "key", "first"),
+    [
+        ("method: grid\nparameters: {a: {value: 1}}\nmethod: random\n", 3, "method", 1),
+        ("method: grid\nparameters:\n  a: {value: 1}\n  b: {value: 1}\n  a: {value: 2}\n", 5, "a", 3),
+        ("method: grid\nparameters:\n  a:\n    value: 1\n    value: 2\n", 5, "value", 4),
+        ("method: grid\nparameters: {a: {value: 1}, 'a': {value: 2}}\n", 2, "a", 2),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path: Path, text: str, line: int, key: str, first: int) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        read_sweep(file)
+    assert str(caught.value) == f"{file} is not valid YAML: line {line}: {key} is there already, in line {first}; leave one out"
+
+
+@pytest.mark.parametrize(
     "macro",
     [
         "args",

@@ -105,6 +105,7 @@ def test_a_sweep_of_four_trainings(server: WandbServer, environment: dict[str, s
         assert run.config["viz.probes"] == ["circle"]
         assert "optim" not in run.config, "flat, so that sweeps and single runs share a column"
         assert f"optim.lr={rate}" in run.summary["command"]
+        assert run.display_name == f"lr={rate}", "by what varies, of all that the agent passes on"
     *trained, diverged = server.runs.values()
     for run in trained:
         logged_as_promised(run)
