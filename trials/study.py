@@ -226,7 +226,7 @@ class Study:
         return self.is_here(trial) if is_marked(trial) else not self.shared
 
     def is_here(self, trial: FrozenTrial) -> bool:
-        """Return whether a marked trial's folder lies here. A cluster may start the same sweep in its folder on another host."""
+        """Return whether a marked trial's folder lies here: a cluster may start the sweep in its folder on another host."""
         folder = Path(trial.user_attrs["folder"])
         if folder.absolute().parent != self.folder.absolute():
             return False
