@@ -9,7 +9,7 @@ from configs import Settings, SettingsError
 from datamodules.datamodule import ImageDataModule
 from experiment.confusion import save_confusion
 from experiment.csv_recorder import write_rows
-from experiment.disk import keep_weights
+from experiment.disk import keep_weights, write_weights
 from experiment.distributed import requeue_job
 from experiment.loggers import finish_logger
 from experiment.output import Output
@@ -19,6 +19,7 @@ from experiment.run_folder import Run, exit_code_for_agent, resume_hint
 from experiment.summary import format_summary, summary, verdict, write_summary
 from experiment.wandb_mirror import WandbMirror
 from experiment.wandb_results import Results, SeenImage, class_accuracies, confused_pairs, look_at_test_images, send_results
+from lightning_modules.checkpoints import BEST
 from lightning_modules.classifier import Classifier
 
 
@@ -76,10 +77,13 @@ def gather_results(output: Output, classifier: Classifier, data: ImageDataModule
     images, layer = list[SeenImage](), ""
     if settings.viz.every_n_epochs:
         images, layer = look_at_test_images(classifier.network, data, classifier.image_predictions)
-    weights = None
+    weights, best = None, output.folder.absolute() / "checkpoints" / BEST
     if settings.logger.log_model != "none":
-        kept = [output.folder / f"checkpoints/{name}.ckpt" for name in (settings.logger.log_model, "last")]
-        weights = next(((file.stem, file.absolute()) for file in kept if file.is_file()), None)
+        try:
+            is_best = settings.logger.log_model == "best" and best.is_file()
+            weights = ("best", best) if is_best else ("last", write_weights(output.folder.absolute()))
+        except (OSError, SettingsError) as problem:
+            print(f"{problem}: W&B gets no weights", flush=True)
     return Results(
         class_accuracies(classifier.confusion_matrix, data.class_names),
         confused_pairs(classifier.confusion_matrix, data.class_names),

@@ -15,7 +15,7 @@ from lightning_modules.checkpoints import BEST, LAST, WEIGHTS, read_checkpoint
 from lightning_modules.classifier import Classifier
 
 PICTURES_OF_AN_EPOCH = 7_000_000
-"""Bytes: those of AlexNet on eight probes, with all kinds of pictures. Loggers that copy them take as much again."""
+"""Bytes: those of AlexNet on eight probes, with all kinds of pictures. TensorBoard, which copies them, takes as much again."""
 
 ONLY_FOR_RESUMING = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
 """Parts of a checkpoint that mean nothing without the optimiser's state."""
@@ -78,7 +78,7 @@ def check_disk(settings: Settings, sizes: CheckpointSizes, has_validation: bool,
         f"(trainer.keep={trainer.keep}); {format_bytes(free)} are free"
     )
     looks = trainer.max_epochs // viz.every_n_epochs if viz.every_n_epochs else 0
-    pictures = looks * PICTURES_OF_AN_EPOCH * (2 if settings.logger.name in ("wandb", "tensorboard") else 1)
+    pictures = looks * PICTURES_OF_AN_EPOCH * (2 if settings.logger.name == "tensorboard" else 1)
     if free + there < needed + pictures:
         line += f"\nThe disk may be too small: pictures take up to about {format_bytes(pictures)} more"
     return line
@@ -107,11 +107,17 @@ def keep_weights(folder: Path, keep: str) -> None:
         if file not in kept:
             file.unlink(missing_ok=True)
     if keep == "last" and last.is_file():
-        checkpoint = read_checkpoint(last, mmap=True)
-        content = {name: part for name, part in checkpoint.items() if name not in ONLY_FOR_RESUMING}
-        AtomicCheckpointIO().save_checkpoint(content, weights)
+        write_weights(folder)
     if last not in kept:
         last.unlink(missing_ok=True)
+
+
+def write_weights(folder: Path) -> Path:
+    """Write ``weights.ckpt`` of a run: its ``last.ckpt`` without what only resuming needs. Raises as ``keep_weights`` does."""
+    last, weights = (folder / "checkpoints" / name for name in (LAST, WEIGHTS))
+    content = {name: part for name, part in read_checkpoint(last, mmap=True).items() if name not in ONLY_FOR_RESUMING}
+    AtomicCheckpointIO().save_checkpoint(content, weights)
+    return weights
 
 
 def format_bytes(count: int) -> str:

@@ -92,7 +92,7 @@ def send_results(run: "wandb.Run", verdict: str, results: Results | None) -> Non
     if results.weights:
         alias, file = results.weights
         weights = wandb.Artifact(f"model-{run.id}", "model", description=verdict)
-        weights.add_file(str(file), policy="immutable", skip_cache=True)
+        weights.add_file(str(file), skip_cache=True)  # a copy, as the run may not keep the file
         run.log_artifact(weights, aliases=["latest", alias])
     if run.offline:  # W&B refuses to record there what a run has used
         run.log_artifact(split)
