@@ -138,7 +138,7 @@ def test_uploaded_later_it_is_all_there(
     kept = {each.type if each.type != "run_table" else each.name.split("-")[2]: each for each in server.artifacts.values()}
     assert kept.keys() == {"looktest_images", "accuracyby_class_table", "accuracyconfused_table", "dataset", "model"}
     assert all(each.committed and each.logged_by == known.name for each in kept.values())
-    assert kept["model"].files["last.ckpt"] == (trained[0] / "checkpoints/last.ckpt").read_bytes()
+    assert kept["model"].files["weights.ckpt"] == (trained[0] / "checkpoints/weights.ckpt").read_bytes()
     assert kept["dataset"].files["test.txt"] == (trained[0] / "split/test.txt").read_bytes()
     table = json.loads(kept["looktest_images"].files["look/test_images.table.json"])
     assert table["columns"] == [
