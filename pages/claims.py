@@ -15,6 +15,12 @@ from pages.statistics import PairedComparison, compare_counts, undecided_from
 IMAGES, ALEXNET, ZFNET = 1735, 0.7406, 0.7469  # of the report, section 6.2: test images and accuracies
 FIGURES = {"blocks": "10 to 12", "detail": "12", "DeNet": "13"}
 DENET, CURVES = "denet", "curves"
+WORDS = {
+    "grid2": "block artefacts at 2 pixels, logarithm", "grid4": "block artefacts at 4 pixels, logarithm",
+    "detail": "edges kept, correlation with the image's", "inside": "share of energy on the object",
+    "pointing": "strongest pixel on the object", "insertion": "answer as its pixels come in",
+    "deletion": "answer as its pixels go",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,13 @@ def _claim(entry: dict[str, object]) -> Claim:
     figures = next((numbers for word, numbers in FIGURES.items() if word in claim), "")
     interval = f"{difference['mean']:.3f} ({difference['low']:.3f} to {difference['high']:.3f})"
     what = str(entry["what"])
-    layer = re.match(r"\w+/([^,]+)", what)  # as in "grid4/conv1, logarithm"; claims about DeNet say "AlexNet: detail, more"
-    return Claim(claim, what, interval, str(entry["verdict"]), figures, layer[1] if layer else DENET)
+    if found := re.fullmatch(r"(\w+)/([^,]+)(, logarithm)?", what):
+        layer, what = found[2], f"{found[2]}: {WORDS.get(found[1], found[1])}"
+    elif found := re.fullmatch(r"(\w+): (\w+), (more|less)", what):
+        layer, what = DENET, f"{found[1]}: {WORDS.get(found[2], found[2])}, {found[3]}"
+    else:
+        layer = DENET
+    return Claim(claim, what, interval, str(entry["verdict"]), figures, layer)
 
 
 def claim_of_accuracy(runs: Sequence[RunData]) -> Claim:

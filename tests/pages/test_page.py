@@ -286,6 +286,8 @@ def test_a_claim_leads_to_the_picture_that_shows_it(browser: Browser, tmp_path: 
             "part => Math.abs(document.querySelector(part).getBoundingClientRect().top) < innerHeight / 2", arg=part
         )
     assert page.url.endswith("#e=2&p=0&l=conv2"), "the last epoch of which both have pictures"
+    for words in ("conv2: edges kept, correlation with the image's", "AlexNet: edges kept, correlation with the image's, more"):
+        assert page.locator("#claims td", has_text=words).count() == 1
     assert page.locator("#denet .cell.empty").count() == 0
     assert shown.faults == []
     shown.close()
