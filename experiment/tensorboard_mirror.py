@@ -99,9 +99,7 @@ class TensorBoardMirror(Logger):
             return
         try:
             call()
-        except (
-            Exception
-        ) as problem:  # TensorBoard promises no type: a full disk is an OSError, or Lightning's ValueError for it
+        except Exception as problem:  # TensorBoard promises no type; a full disk is an OSError, or Lightning's ValueError
             first = problem.__cause__ or problem
             self.failure = f"{type(first).__name__}: {' '.join(str(first).split())}"
 
