@@ -157,12 +157,19 @@ class WandbMirror(Logger):
                 print(f"W&B has {FINISH_SECONDS:.0f} s for the rest; Ctrl-C leaves at once", flush=True)
                 self._ended.wait(max(0, until - time.monotonic()))
         except queue.Full:
-            pass
+            self._drop_calls()
         except KeyboardInterrupt:
             cut_off = "interrupted"
         if not self._ended.is_set():
             self._cut_off(cut_off)
         print(self._last_words(), flush=True)
+
+    def _drop_calls(self) -> None:
+        """Let the thread end after the call that it makes now: a full queue has no room for the word that it is to end."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._calls.get_nowait()
+        self._calls.put(None)
 
     def _cut_off(self, reason: str) -> None:
         """Have W&B's service drop what it uploads and close its files; kill it if it doesn't."""

@@ -214,7 +214,9 @@ def test_a_run_is_not_resumed_on_other_photographs(clone: Path, photos: Path, tr
     more = photos.parent / "more/photos"
     shutil.copytree(photos, more)
     shutil.copy(photos / "signs/IMG 1.jpg", more / "signs/new.jpg")
-    status, output = train(clone, f"resume={trained}", f"data.root={more}", "trainer.max_epochs=3")
+    words = [*SMALL, "data.root=../photos", "name=longer", "trainer.max_epochs=1", "trainer.keep=all"]
+    assert train(clone, *words)[0] == 0
+    status, output = train(clone, f"resume={trained.with_name('longer')}", f"data.root={more}", "trainer.max_epochs=3")
     assert status == 2
     assert output.splitlines()[-1].startswith("train.py: photos has other images than when the run began")
 

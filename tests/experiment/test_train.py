@@ -78,7 +78,7 @@ def test_a_run_leaves_everything_it_promises(whole: tuple[Path, str]) -> None:
     }  # fmt: skip
     assert set(os.listdir(folder / "checkpoints")) == {"last.ckpt", "best.ckpt"}
     assert set(os.listdir(folder / "split")) == {"train.txt", "val.txt", "test.txt"}
-    assert len(list((folder / "pictures").rglob("epoch-003.jpg"))) == 1 + 2 * 5 + 2 + 5 + 2 + 1 + 1
+    assert len(list((folder / "pictures").rglob("epoch-003.jpg"))) == 1 + 2 + 2 * 5 + 2 + 5 + 2 + 1 + 1
     summary = json.loads((folder / "summary.json").read_text())
     rows = read_rows(folder / "metrics.csv")
     assert (summary["diverged"], summary["epochs"], len(rows)) == (False, 3, 3)
