@@ -129,7 +129,7 @@ def test_probes_may_be_files_with_the_data_sets_normalisation(tmp_path: Path) ->
     callback = LookInside([tmp_path / "mine.png"], ["3"], folder=tmp_path / "pictures")
     train(callback, WithBackbone(), Pictures(transform=v2.Compose([normalise])), tmp_path)
     assert written(tmp_path / "pictures") == {"overview/all", "deconvolution/mine/3", "denet/mine"}
-    probes = callback._callbacks[0].probes  # type: ignore[attr-defined]  # of the overview
+    probes = callback._callbacks[0].probes  # type: ignore[attr-defined]  # the overview's; others have none
     expected = (torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255 - 0.5) / 0.25
     assert torch.allclose(probes.images, expected)
     assert probes.class_names == ["cat", "cow", "dog"]
