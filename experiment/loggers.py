@@ -70,7 +70,8 @@ def build_logger(
         return CSVLogger(folder, name="csv", version="", flush_logs_every_n_steps=1)
     if settings.name == "none" or (settings.mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         return None
-    return WandbMirror(functools.partial(_start_wandb, settings, folder, config), folder, dashboard or Dashboard())
+    start = functools.partial(_start_wandb, settings, folder, config)
+    return WandbMirror(start, folder, dashboard or Dashboard(), required=settings.mode == "online")
 
 
 def finish_logger(logger: Logger | None, summary: dict[str, Any], exit_code: int = 0) -> None:

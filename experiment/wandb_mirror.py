@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     import wandb
 
 START_SECONDS = 28.0
+ONLINE_SECONDS = 120.0
+"""Of a start with ``logger.mode=online``, which the run can't do without. W&B gives up after 25 s, on a busy machine later."""
+
 CALL_SECONDS = 60.0
 FINISH_SECONDS = 60.0
 UPLOAD_SECONDS = 40.0
@@ -65,12 +68,13 @@ class WandbMirror(Logger):
         start: starts W&B; called by that thread.
         folder: of the run's own record.
         dashboard: how W&B shows the run.
+        required: whether the run is to have W&B or not to start.
 
     Raises:
-        SettingsError: ``start`` did.
+        SettingsError: ``start`` did, or a required start took too long.
     """
 
-    def __init__(self, start: Callable[[], "wandb.Run"], folder: Path, dashboard: Dashboard) -> None:
+    def __init__(self, start: Callable[[], "wandb.Run"], folder: Path, dashboard: Dashboard, required: bool = False) -> None:
         super().__init__()
         self.folder = folder
         self.dashboard = dashboard
@@ -91,8 +95,12 @@ class WandbMirror(Logger):
         self._finished = False
         threading.Thread(target=self._work, name="W&B mirror", daemon=True).start()
         try:
-            if not self._started.wait(START_SECONDS):
-                print(f"W&B has not started after {START_SECONDS:.0f} s; the training doesn't wait for it", flush=True)
+            if not self._started.wait(ONLINE_SECONDS if required else START_SECONDS):
+                if required:
+                    self.failure = f"W&B has not started after {ONLINE_SECONDS:.0f} s"
+                    self._mistake = SettingsError(f"logger.mode=online: {self.failure}; take logger.mode=auto")
+                else:
+                    print(f"W&B has not started after {START_SECONDS:.0f} s; the training doesn't wait for it", flush=True)
             self._awaited = False
         except KeyboardInterrupt:
             _kill_service()
