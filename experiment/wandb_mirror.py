@@ -8,25 +8,21 @@ process is killed: whatever waits for it then fails at once, in threads and in W
 
 import atexit
 import contextlib
-import functools
 import queue
-import re
 import shlex
-import sys
 import threading
 import time
-import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from lightning.pytorch.loggers import Logger
 
 from configs import SettingsError
 from experiment.dashboard import Dashboard, Histogram
+from experiment.wandb_service import end_service, has_upload_errors, kill_service
 
 if TYPE_CHECKING:
     import wandb
@@ -45,9 +41,6 @@ CLOSE_SECONDS = 5.0
 
 QUEUE_LENGTH = 1000
 """Calls, one an epoch. They hold numbers and names of files, not pictures."""
-
-UPLOAD_ERROR = re.compile(r"api: HTTP error|filestream|runfiles|runupserter|upload")
-"""In wandb-core's log: what it has given up without a word to ``run.finish``, as after an answer of 401."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +96,10 @@ class WandbMirror(Logger):
                     print(f"W&B has not started after {START_SECONDS:.0f} s; the training doesn't wait for it", flush=True)
             self._awaited = False
         except KeyboardInterrupt:
-            _kill_service()
+            kill_service()
             raise
         if self._mistake:
-            _kill_service()
+            kill_service()
             self._ended.wait(CLOSE_SECONDS)  # so that nothing writes into the folder any more
             raise self._mistake
         atexit.register(self.finish)  # runs before W&B's own handler, which was registered earlier and waits without a limit
@@ -182,13 +175,13 @@ class WandbMirror(Logger):
     def _cut_off(self, reason: str) -> None:
         """Have W&B's service drop what it uploads and close its files; kill it if it doesn't."""
         self._uploaded, earlier = False, self.failure
-        closer = threading.Thread(target=_tear_down, daemon=True)
+        closer = threading.Thread(target=end_service, daemon=True)
         with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no thread any more
             closer.start()
             closer.join(CLOSE_SECONDS)
         if closer.is_alive() or not self._ended.wait(1):
             self.failure = earlier or reason  # not what a call has raised that waited for the service
-            _kill_service()
+            kill_service()
             self._ended.wait(CLOSE_SECONDS)
 
     def _put(self, call: Callable[["wandb.Run"], object]) -> None:
@@ -197,7 +190,7 @@ class WandbMirror(Logger):
         began = self._call_began
         if began and time.monotonic() - began > CALL_SECONDS:
             self._switch_off(f"it has not answered for {CALL_SECONDS:.0f} s")
-            _kill_service()
+            kill_service()
             return
         try:
             self._calls.put_nowait(call)
@@ -221,7 +214,7 @@ class WandbMirror(Logger):
                 print(self._first_words(self.mirrored), flush=True)
             self._started.set()
             self._serve(run)
-        _tear_down()
+        end_service()
         self._started.set()  # if W&B could not be started
         self._ended.set()
 
@@ -258,7 +251,7 @@ class WandbMirror(Logger):
             if not self._uploaded:
                 return f"W&B did not close its copy of the run in {place}, which may lack rows; all of it is in {self.folder}"
             return f"W&B kept the run offline. Look at it: wandb leet {place}\n{'Upload it: wandb sync':>47} {place}"
-        if not self._uploaded or _upload_errors(self.mirrored.log):
+        if not self._uploaded or has_upload_errors(self.mirrored.log):
             return f"W&B has not got all of this run. Upload the rest: wandb sync --no-skip-online {place}"
         return f"W&B has the run: {self.mirrored.url}"
 
@@ -275,41 +268,6 @@ def _add_to_summary(run: "wandb.Run", figures: Mapping[str, Any]) -> None:
     run.summary.update({name: value for name, value in figures.items() if name not in logged})
 
 
-def _upload_errors(log: Path) -> bool:
-    try:
-        lines = log.read_text().splitlines()
-    except OSError:
-        return True
-    return any('"level":"ERROR"' in line and UPLOAD_ERROR.search(line) for line in lines)
-
-
 def _reason(problem: Exception) -> str:
     lines = str(problem).splitlines()
     return f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
-
-
-def _tear_down() -> None:
-    """End W&B's service, if it can be ended in order; if not, W&B forgets it all the same, and waits for it no more."""
-    if "wandb" in sys.modules:
-        import wandb
-
-        with contextlib.suppress(Exception):
-            wandb.teardown()
-
-
-def _report_unless_wandbs(report: Callable[[threading.ExceptHookArgs], object], arguments: threading.ExceptHookArgs, /) -> None:
-    """Report what ended a thread, but not of W&B's own, which ask their service how it is and don't expect it to be gone."""
-    frames = traceback.walk_tb(arguments.exc_traceback)
-    if not any(frame.f_globals.get("__name__", "").startswith("wandb.") for frame, _ in frames):
-        report(arguments)
-
-
-def _kill_service() -> None:
-    """Kill this process's wandb-core and what it has started. Without its service every call of W&B fails at once."""
-    threading.excepthook = functools.partial(_report_unless_wandbs, threading.excepthook)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for service in psutil.Process().children():
-            if service.name() == "wandb-core":
-                for process in [*service.children(recursive=True), service]:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
