@@ -24,6 +24,7 @@ GROUPS = ("recipe", "model", "data", "logger")
 DEFAULT_PRESETS = {"recipe": "fast", "model": "alexnet", "data": "caltech101", "logger": "wandb"}
 _KNOWN = {key for key, _ in fields()}
 _TEXTS = {key for key, entry in fields() if entry.type in (str, str | None)}
+_MAY_BE_NONE = {key for key, entry in fields() if type(None) in typing.get_args(entry.type) and key != "resume"}
 _LISTS_OF_TEXTS = {key for key, entry in fields() if entry.type == list[str]}
 
 
@@ -168,7 +169,8 @@ def _split_argument(argument: str) -> tuple[str, str]:
         hint = f"did you mean {meant}=VALUE?" if meant else "python train.py --help shows every key"
         raise SettingsError(f"{argument!r} is not key=value; {hint}")
     if not value:
-        raise SettingsError(f"{key}=: there is no value; {key}=null is none at all")
+        hint = f"{key}=null is none at all" if key in _MAY_BE_NONE else f"give it one, or leave {key}= out"
+        raise SettingsError(f"{key}=: there is no value; {hint}")
     return key, value
 
 

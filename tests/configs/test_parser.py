@@ -103,6 +103,8 @@ def test_dashes_and_arguments_as_an_agent_passes_them() -> None:
         ('data.root="a\\nb"', "it holds the character"),
         ("name=???", "write the value itself"),
         ("name=", "name=: there is no value; name=null is none at all"),
+        ("seed=", "seed=: there is no value; give it one, or leave seed= out"),  # seed=null is refused
+        ("resume=", "resume=: there is no value; give it one, or leave resume= out"),
         ("optim={1: 2}", "unknown setting optim.1"),
         ("model.name={a: 1}", "model.name={a: 1}: choose one of"),
         ("=3", "is not key=value"),
