@@ -17,7 +17,7 @@ from rich.console import Console
 from configs import SettingsError
 from pages.sweep import write_sweep_page, write_sweep_record
 from trials.check import check_sweep
-from trials.database import DatabaseGoneError
+from trials.database import GRACE_SECONDS, DatabaseGoneError
 from trials.dry_run import planned_trials
 from trials.mistakes import SweepFileError
 from trials.plots import write_plots
@@ -28,6 +28,7 @@ from trials.study import Study
 from trials.sweep_file import Sweep, folder_name, read_sweep
 from trials.weights import names_what_to_keep
 
+ABANDONED = f"Of a machine that never comes back the same command takes over after {GRACE_SECONDS // 60} min"
 OFFLINE_RUNS = "trial-*/wandb/offline-run-*"
 
 
@@ -119,6 +120,9 @@ def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     page = write_sweep_page(folder)
     if any(folder.glob(OFFLINE_RUNS)):
         console.print(f"W&B kept runs offline. Upload them: wandb sync {folder / OFFLINE_RUNS}", soft_wrap=True)
+    if elsewhere := study.running_elsewhere():
+        machines = ", ".join(f"trial {trial.number} on {trial.user_attrs.get('host', 'a machine')}" for trial in elsewhere)
+        console.print(f"Still run elsewhere: {machines}. {ABANDONED}")
     failed = sum(result.state == "failed" for result in results)
     if failed:
         console.print(f"{failed} failed; run them once more with: python sweep.py {options.file} --retry-failed")
