@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from configs import SettingsError
+from experiment.run_folder import MAY_CHANGE
 from trials.attributes import counted, enqueued_values, is_marked, search_values
 from trials.database import DATABASE_ERRORS, explain_failure, open_database, unwarned
 from trials.ownership import check_owner, claim_folder
@@ -39,12 +41,15 @@ class Study:
         folder: holds the runs of this machine and, without ``storage``, the database.
         storage: the SQLAlchemy URL of a shared database.
         seed: of the search, for random and bayes.
+        overrides: further settings for each training. Those on which its figures depend stay the same for all trials.
 
     Raises:
         SettingsError: the folder or the database is that of another sweep, or the database can't be reached.
     """
 
-    def __init__(self, sweep: Sweep, folder: Path, storage: str | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, sweep: Sweep, folder: Path, storage: str | None = None, seed: int = 0, overrides: Sequence[str] = ()
+    ) -> None:
         logging.getLogger("optuna").setLevel(logging.ERROR)
         self.sweep = sweep
         self.folder = folder
@@ -69,17 +74,25 @@ class Study:
         if before is None:  # new, or interrupted while it was set up
             if sweep.method == "grid":
                 self._enqueue_grid()
-            self.optuna.set_user_attr("definition", _search_definition(sweep))
-        elif before != _search_definition(sweep):
-            raise SettingsError(
-                f"{sweep.file} has changed since the trials of {sweep.name!r} in {folder} began: undo that, or change its name"
-            )
+            self.optuna.set_user_attr("definition", _search_definition(sweep, overrides))
+        else:
+            self._check_definition(before, _search_definition(sweep, overrides))
         claim_folder(folder, sweep.name, self.identity, self.optuna.get_trials(deepcopy=False))
         drawn = len(self.trials)  # a sampler that began at the same seed again would draw the same again
         if sweep.method == "bayes":
             self.optuna.sampler = optuna.samplers.TPESampler(seed=seed + drawn, constant_liar=True)
         else:
             self.optuna.sampler = optuna.samplers.RandomSampler(seed=seed + drawn)
+
+    def _check_definition(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        """Refuse to go on with something else than what the trials began with."""
+        said = before.get("overrides", now["overrides"])  # a study from before it was noted has none
+        if before | {"overrides": said} != now | {"overrides": said}:
+            reason = f"{self.sweep.file} has changed since the trials of {self.sweep.name!r} in {self.folder} began: undo that"
+            raise SettingsError(f"{reason}, or change its name")
+        if said != now["overrides"]:
+            reason = f"the trials of {self.sweep.name!r} in {self.folder} began with {' '.join(said) or 'no such settings'}"
+            raise SettingsError(f"{reason}, not with {' '.join(now['overrides']) or 'none'}: repeat that, or change its name")
 
     def _create_or_load(self, database: optuna.storages.BaseStorage) -> tuple[optuna.Study, bool]:
         """Return the study of the sweep's name in a database, and whether it is new."""
@@ -286,6 +299,10 @@ class Study:
         return best.value >= target if self.sweep.metric.maximize else best.value <= target
 
 
-def _search_definition(sweep: Sweep) -> dict[str, Any]:
-    """Return what must stay the same for a study to be resumed."""
-    return {key: sweep.definition.get(key) for key in ("program", "method", "metric", "parameters", "command")}
+def _search_definition(sweep: Sweep, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what must stay the same for a study to be resumed: how many epochs its trials have, too."""
+    may_change = {"logger", *MAY_CHANGE} - {"trainer.max_epochs"}
+    kept = [word for word in overrides if word.removeprefix("--").partition("=")[0] not in may_change]
+    return {key: sweep.definition.get(key) for key in ("program", "method", "metric", "parameters", "command")} | {
+        "overrides": kept
+    }
