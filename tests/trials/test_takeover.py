@@ -7,7 +7,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -15,6 +17,7 @@ from filelock import FileLock
 from optuna.trial import Trial, TrialState
 
 import sweep
+from tests.postgres_server import PASSWORD, PostgresServer
 from tests.trials.sweeps import starts, table, wait_for, written
 from trials import database
 from trials.processes import find_process, output_file
@@ -204,6 +207,24 @@ def test_a_machine_that_was_only_slow_gives_its_trial_up(tmp_path: Path, storage
     output = (tmp_path / "gone.txt").read_text()
     assert "Traceback" not in output
     assert "Warning" not in output
+
+
+def test_a_database_server_knows_who_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own clock, whose times have a zone, where SQLite's have none."""
+    monkeypatch.setattr(database, "GRACE_SECONDS", 3)
+    server = PostgresServer()
+    try:
+        storage = f"postgresql+psycopg://someone:{quote(PASSWORD, safe='')}@127.0.0.1:{server.port}/postgres"
+        gone, other = (study_in(tmp_path, name, storage) for name in ("gone", "other"))
+        trial = started(gone)
+        gone.record_heartbeat(trial)
+        other.take_over_abandoned()
+        assert other.trials[0].state == TrialState.RUNNING
+        time.sleep(5)
+        other.take_over_abandoned()
+        assert values_left(other) == [0.2, 0.1]
+    finally:
+        server.close()
 
 
 def test_signs_of_life_are_given(tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
