@@ -17,7 +17,7 @@ from rich.console import Console
 from configs import SettingsError
 from pages.sweep import write_sweep_page, write_sweep_record
 from trials.check import check_sweep
-from trials.database import DatabaseGoneError
+from trials.database import GRACE_SECONDS, DatabaseGoneError
 from trials.dry_run import planned_trials
 from trials.mistakes import SweepFileError
 from trials.plots import write_plots
@@ -28,6 +28,11 @@ from trials.study import Study
 from trials.sweep_file import Sweep, folder_name, read_sweep
 from trials.weights import names_what_to_keep
 
+ABANDONED = f"Of a machine that never comes back the same command takes over after {GRACE_SECONDS // 60} min"
+OVERRIDES_HELP = (
+    "further settings for each training, such as logger=none; trainer.keep=last keeps each trial's weights, of which otherwise "
+    "the best trial's alone stay"
+)
 OFFLINE_RUNS = "trial-*/wandb/offline-run-*"
 
 
@@ -68,7 +73,7 @@ def main(arguments: list[str]) -> int:
 def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sweep.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="a W&B sweep file, such as sweeps/lr.yaml")
-    parser.add_argument("overrides", nargs="*", help="further settings for each training, such as logger=none")
+    parser.add_argument("overrides", nargs="*", help=OVERRIDES_HELP)
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time [default: 1]")
     parser.add_argument("--dry-run", action="store_true", help="show the trials that are left and their commands, start none")
     parser.add_argument("--retry-failed", action="store_true", help="run failed trials once more")
@@ -99,7 +104,7 @@ def show_trials(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
 def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     """Run a sweep's trials in its folder, show what came out. Returns the exit status."""
     console = Console(markup=False, emoji=False)  # the texts of a sweep file are texts
-    study = Study(sweep, folder, options.storage, options.seed)
+    study = Study(sweep, folder, options.storage, options.seed, options.overrides)
     if sweep.description:
         console.print(sweep.description)
     console.print(f"{sweep.name}: {study.planned} trials; in W&B a group of runs of this name, no W&B sweep object")
@@ -119,6 +124,9 @@ def run(sweep: Sweep, folder: Path, options: argparse.Namespace) -> int:
     page = write_sweep_page(folder)
     if any(folder.glob(OFFLINE_RUNS)):
         console.print(f"W&B kept runs offline. Upload them: wandb sync {folder / OFFLINE_RUNS}", soft_wrap=True)
+    if elsewhere := study.running_elsewhere():
+        machines = ", ".join(f"trial {trial.number} on {trial.user_attrs.get('host', 'a machine')}" for trial in elsewhere)
+        console.print(f"Still run elsewhere: {machines}. {ABANDONED}")
     failed = sum(result.state == "failed" for result in results)
     if failed:
         console.print(f"{failed} failed; run them once more with: python sweep.py {options.file} --retry-failed")

@@ -19,9 +19,11 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it out
         if getattr(event, "anchor", None) is not None:
-            raise yaml.YAMLError("anchors and aliases (& and *) are not read; write the value itself, in quotes if it is text")
+            raise yaml.YAMLError(
+                f"{_place(event)}anchors and aliases (& and *) are not read; write the value itself, in quotes if it is text"
+            )
         if getattr(event, "tag", None) is not None:
-            raise yaml.YAMLError(f"the tag {event.tag} is not read; quote the value if it is text")
+            raise yaml.YAMLError(f"{_place(event)}the tag {event.tag} is not read; quote the value if it is text")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -76,7 +78,7 @@ def read_yaml(text: str, *, exponents: bool) -> tuple[Any, yaml.Node | None]:
         loader = (_SettingsLoader if exponents else _PlainLoader)(text)
         node = loader.get_single_node()
         content = None if node is None else loader.construct_document(node)
-        _check_characters(content)
+        _check_characters(node)
     except yaml.YAMLError as problem:
         raise ValueError(" ".join(str(problem).split())) from problem
     except RecursionError as problem:
@@ -108,16 +110,22 @@ def control_character(text: str) -> str | None:
     return next((repr(each)[1:-1] for each in text if unicodedata.category(each) in ("Cc", "Cs")), None)
 
 
-def _check_characters(content: Any) -> None:
+def _place(part: yaml.Event | yaml.Node) -> str:
+    """Return the line of a part of a document as the beginning of a message; nothing where the document is one line."""
+    mark = part.start_mark
+    return f"line {mark.line + 1}: " if mark is not None and "\n" in (mark.buffer or "") else ""
+
+
+def _check_characters(node: yaml.Node | None) -> None:
     """Raise ValueError where a string or key holds a control character that a text file wouldn't."""
-    match content:
-        case str():
-            if found := control_character(content.replace("\n", "").replace("\t", "")):
-                raise ValueError(f"a text in it holds the character {found}")
-        case dict():
-            for key, value in content.items():
+    match node:
+        case yaml.ScalarNode():
+            if found := control_character(node.value.replace("\n", "").replace("\t", "")):
+                raise ValueError(f"{_place(node)}a text in it holds the character {found}")
+        case yaml.MappingNode():
+            for key, value in node.value:
                 _check_characters(key)
                 _check_characters(value)
-        case list():
-            for value in content:
+        case yaml.SequenceNode():
+            for value in node.value:
                 _check_characters(value)

@@ -15,7 +15,7 @@ from typing import Any
 
 import configs
 from configs import Settings, SettingsError
-from configs.parser import check_arguments, parse
+from configs.parser import check_arguments, parse, split
 from trials.command import trial_command
 from trials.metric_names import explain_unknown_metric, why_not_logged
 from trials.mistakes import Mistakes, hint
@@ -24,6 +24,7 @@ from trials.sweep_file import Sweep
 
 TRAIN = Path(configs.__file__).parents[1] / "train.py"
 WHOLE_TRIALS = 500  # are read at most, which takes ten seconds; of more, so many drawn at random
+SET_BY_THE_SWEEP = ("resume", "runs", "name")
 SHARES = (0.001, 0.5, 0.999)  # of a distribution, at which its numbers are tried: hardly any are smaller or greater
 
 
@@ -43,7 +44,7 @@ def check_sweep(sweep: Sweep, overrides: Sequence[str] = ()) -> None:
     with mistakes.collect():
         _check_command(sweep, mistakes)
     mistakes.raise_found()
-    if "${program}" in sweep.command and Path(sweep.program).resolve() == TRAIN.resolve():
+    if _training_position(trial_command(sweep, {}, Path("arguments.json"))) is not None:
         with mistakes.collect():
             if problem := explain_unknown_metric(sweep.metric.name):
                 mistakes.refuse(("metric", "name"), problem)
@@ -77,9 +78,6 @@ def _check_values(sweep: Sweep, overrides: Sequence[str], mistakes: Mistakes) ->
         _check(overrides, "")
     for key, parameter in sweep.parameters.items():
         place = sweep.places[key]
-        with mistakes.collect():
-            if key == "resume":
-                mistakes.refuse(place, "each trial is a run of its own; leave it out")
         for number, value in enumerate(_values(parameter)):
             words = [word for word in _arguments(sweep, {key: value}) if word not in fixed]
             with mistakes.collect():
@@ -91,6 +89,8 @@ def _check(arguments: Sequence[str], origin: str) -> None:
         check_arguments(list(arguments))
     except SettingsError as mistake:
         raise SettingsError(f"{origin}{mistake}") from mistake
+    if own := [key for key, _ in split(list(arguments)) if key in SET_BY_THE_SWEEP]:
+        raise SettingsError(f"{origin}{own[0]}: each trial is a run of its own, which the sweep names; leave it out")
 
 
 def _check_trials(sweep: Sweep, overrides: Sequence[str], mistakes: Mistakes) -> None:
@@ -126,4 +126,9 @@ def _values(parameter: Parameter) -> Sequence[Any]:
 def _arguments(sweep: Sweep, values: Mapping[str, Any]) -> list[str]:
     """Return what a trial with these values gives its program."""
     command = trial_command(sweep, values, Path("arguments.json"))
-    return command[command.index(sweep.program) + 1 :]
+    return command[(_training_position(command) or 0) + 1 :]
+
+
+def _training_position(command: Sequence[str]) -> int | None:
+    """Return which word of a command is this project's ``train.py``, None where it starts something else."""
+    return next((number for number, word in enumerate(command) if Path(word).resolve() == TRAIN.resolve()), None)

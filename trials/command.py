@@ -4,12 +4,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from configs import SettingsError
 from configs.files import atomic_write_text
+from trials.mistakes import hint
 from trials.sweep_file import Sweep
 
 
@@ -47,7 +48,7 @@ def trial_command(sweep: Sweep, values: Mapping[str, Any], arguments_file: Path)
         if part in macros:
             command += macros[part]
         else:
-            command.append(re.sub(r"\$\{([^}]*)\}", lambda macro: _environment_variable(sweep, macro[1]), part))
+            command.append(re.sub(r"\$\{([^}]*)\}", lambda macro: _environment_variable(sweep, macro[1], macros), part))
     return command
 
 
@@ -57,11 +58,12 @@ def write_arguments(sweep: Sweep, values: Mapping[str, Any], arguments_file: Pat
         atomic_write_text(arguments_file, json.dumps(dict(values)))
 
 
-def _environment_variable(sweep: Sweep, macro: str) -> str:
+def _environment_variable(sweep: Sweep, macro: str, known: Iterable[str]) -> str:
     """Return the value of the variable that the macro ``envvar:NAME`` names."""
     kind, _, name = macro.partition(":")
     if kind != "envvar":
-        raise SettingsError(f"{sweep.locate(('command',))}: command: ${{{macro}}} is not known here")
+        meant = hint(f"${{{macro}}}", known)
+        raise SettingsError(f"{sweep.locate(('command',))}: command: ${{{macro}}} is not known here; {meant}")
     if name not in os.environ:
         raise SettingsError(f"{sweep.locate(('command',))}: command: the environment variable {name} is not set")
     return os.environ[name]

@@ -5,15 +5,16 @@ Whatever Optuna asks of it is one transaction, so what failed can be asked again
 
 import functools
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage, fail_stale_trials
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
@@ -23,6 +24,10 @@ WAIT_SECONDS = 300.0
 NEWS_SECONDS = 60.0
 """Between two lines that say so."""
 RETRY_SECONDS = 1.0
+HEARTBEAT_SECONDS = 60
+"""Between two signs of life of a machine, for each trial that it runs."""
+GRACE_SECONDS = 900
+"""Without one, by the database's clock, after which a trial is taken over: longer than a machine waits for its database."""
 
 # What a database that can't be opened or understood raises: SQLAlchemy's errors and Optuna's own; a driver that isn't installed
 # (ImportError), tables of another version of Optuna (RuntimeError), an address that is none (ValueError), a folder that isn't
@@ -44,10 +49,14 @@ class Database:
     Attributes:
         storage: Optuna's way to it, which waits while it is locked or gone.
         ask_lock: keeps two from getting the same waiting trial: database servers lock its row, SQLite knows no such lock.
+        record_heartbeat: gives a sign of life for the trial of this id.
+        fail_abandoned: ends a study's running trials that had one and have had none for ``GRACE_SECONDS``.
     """
 
     storage: BaseStorage
     ask_lock: AbstractContextManager[object]
+    record_heartbeat: Callable[[int], None]
+    fail_abandoned: Callable[[optuna.Study], None]
 
 
 def open_database(where: str | Path) -> Database:
@@ -69,19 +78,39 @@ def open_database(where: str | Path) -> Database:
     address = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")  # Optuna takes it as a template
     database = _connect(address)
     storage = optuna.storages.get_storage(database)
+    place = describe_place(where)
     for name, method in vars(BaseStorage).items():
         if not name.startswith("_") and callable(method):
-            setattr(storage, name, _patient(getattr(storage, name), database, describe_place(where)))
-    return Database(storage, lock)
+            setattr(storage, name, _patient(getattr(storage, name), database, place))
+    return Database(
+        storage, lock, _patient(database.record_heartbeat, database, place), _patient(_fail_abandoned, database, place)
+    )
 
 
 def _connect(address: str) -> RDBStorage:
-    for _ in range(CONNECT_ATTEMPTS):
+    for attempt in range(CONNECT_ATTEMPTS + 1):
         try:
-            return RDBStorage(address)
+            with unwarned():
+                return RDBStorage(address, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
         except DBAPIError:
+            if attempt == CONNECT_ATTEMPTS:
+                raise
             time.sleep(0.5)
-    return RDBStorage(address)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _fail_abandoned(study: optuna.Study) -> None:
+    with unwarned():
+        fail_stale_trials(study)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Have Optuna not warn that its heartbeats are experimental, and meant for loops of its own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Heartbeat of storage")
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 def _patient(ask: Callable[Arguments, Answer], database: RDBStorage, place: str) -> Callable[Arguments, Answer]:

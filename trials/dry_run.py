@@ -49,7 +49,7 @@ def planned_trials(
         copy = Path(temporary)
         if (folder / DATABASE).is_file():
             _copy_database(folder / DATABASE, copy / DATABASE)
-        study = Study(sweep, copy, seed=seed)
+        study = Study(sweep, copy, seed=seed, overrides=overrides)
         study.folder = folder  # whose trials are its own
         for trial in study.resume_interrupted(retry_failed):
             yield PlannedTrial(trial_label(trial.number, trial.user_attrs.get("values", {}), sweep.varied), [])

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from trials.mistakes import Mistakes
+from trials.mistakes import Mistakes, hint
 
 LARGEST_COUNT, LARGEST_POWER = 1_000_000, 100
 
@@ -40,9 +40,10 @@ def parse_metric(entry: Any, method: str | None, mistakes: Mistakes) -> Metric:
         mistakes.refuse(("metric",), "needs a name, such as val/accuracy")
     goal = entry.get("goal", "minimize")
     if goal not in ("minimize", "maximize"):
-        mistakes.refuse(("metric", "goal"), f"{goal} is not one of minimize, maximize")
+        mistakes.refuse(("metric", "goal"), f"{goal} is none; {hint(str(goal), ('minimize', 'maximize'))}")
     if others := set(entry) - {"name", "goal", "target"}:
-        mistakes.refuse(("metric",), f"{', '.join(sorted(map(str, others)))} not known here")
+        other = min(map(str, others))
+        mistakes.refuse(("metric", other), f"not known here; {hint(other, ('name', 'goal', 'target'))}")
     target = entry.get("target")
     if target is not None and (isinstance(target, bool) or not isinstance(target, int | float) or not abs(target) < math.inf):
         mistakes.refuse(("metric", "target"), f"{target} is no number")
@@ -61,7 +62,8 @@ def parse_hyperband(entry: Any, mistakes: Mistakes) -> tuple[int, int] | None:
     numbers = {key: number for key, number in entry.items() if key not in ("type", "strict")}
     for key, number in numbers.items():
         if key not in ("min_iter", "max_iter", "s", "eta"):
-            mistakes.refuse((*path, str(key)), "not known here; hyperband has min_iter, or max_iter and s, and eta")
+            known = hint(str(key), ("min_iter", "max_iter", "s", "eta"))
+            mistakes.refuse((*path, str(key)), f"not known here; {known}")
         lowest, highest = (2 if key == "eta" else 1), (LARGEST_POWER if key == "s" else LARGEST_COUNT)
         if not is_count(number, lowest, highest):
             mistakes.refuse((*path, key), f"must be a whole number from {lowest} to {highest}")

@@ -4,10 +4,12 @@ Two names may become one folder, a study's database may be deleted or put back, 
 trials of another for its own would resume them with other settings and show their figures.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial
 
 from configs import SettingsError
@@ -56,6 +58,21 @@ def claim_folder(folder: Path, name: str, identity: str, trials: Sequence[Frozen
         atomic_write_text(folder / OWNER, json.dumps({"name": name, "id": identity}))
     elif owner["id"] != identity:
         raise _refusal(folder, f"belongs to another study of the sweep {name!r}")
+
+
+def fetch_run(known: Path, folder: Path, identity: str) -> None:
+    """Move an interrupted run to a folder that isn't there yet, where this machine sees it and no training writes to it.
+
+    Args:
+        known: the run's folder, which another machine gave its name; here that may name nothing, or a run of another study.
+        folder: where it is resumed.
+        identity: of the study.
+    """
+    owner = _read_owner(known.parent)
+    if owner is None or owner["id"] != identity or not known.is_dir():
+        return
+    with contextlib.suppress(Timeout, OSError), FileLock(known / ".lock", timeout=0):  # the lock that trainings take
+        known.rename(folder)
 
 
 def _read_owner(folder: Path) -> dict[str, str] | None:

@@ -13,6 +13,8 @@ from typing import Any
 from optuna.trial import Trial
 from scipy import stats
 
+from trials.mistakes import hint
+
 Quantile = Callable[[float], float]
 
 LARGEST_GRID = 10_000  # trials, all of which the study holds from the start
@@ -97,7 +99,7 @@ def _parse(entry: dict[str, Any]) -> Parameter:
         return _parse_choice(entry, kind)
     if kind in DISTRIBUTIONS:
         return _parse_number(entry, kind)
-    raise ValueError(f"no distribution {kind}: {', '.join(('constant', 'categorical', *DISTRIBUTIONS))}")
+    raise ValueError(f"no distribution {kind}; {hint(kind, ('constant', 'categorical', *DISTRIBUTIONS))}")
 
 
 def _parse_choice(entry: dict[str, Any], kind: str) -> Choice | WeightedChoice:
@@ -162,7 +164,9 @@ def _default_distribution(entry: dict[str, Any]) -> str:
         return "int_uniform" if both_whole else "uniform"
     if {"mu", "sigma"} & entry.keys():
         return "normal"
-    raise ValueError("needs value, values, min and max, or a distribution")
+    known = ("value", "values", "min", "max", "mu", "sigma", "distribution", "probabilities", "q", "a", "b")
+    meant = [hint(key, known) for key in entry if key not in known]
+    raise ValueError("needs value, values, min and max, or a distribution" + "".join(f"; {each}" for each in meant[:1]))
 
 
 def _take(entry: dict[str, Any], kind: str, name: str, optional: Sequence[str] = ()) -> Any:

@@ -70,6 +70,13 @@ def interrupt_process(process: psutil.Process | None) -> None:
             process.send_signal(signal.SIGINT)
 
 
+def end_processes(processes: Sequence[psutil.Process | None]) -> None:
+    """Send trainings what Ctrl-C would, and wait until they have ended, for a minute at most."""
+    for process in processes:
+        interrupt_process(process)
+    psutil.wait_procs([process for process in processes if process is not None], timeout=60)
+
+
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Let a process that is started here receive SIGINT, though this one may not: a shell's background jobs ignore it."""

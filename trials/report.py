@@ -74,6 +74,8 @@ def _ending(trial: FrozenTrial) -> tuple[str, str]:
     for state in ("diverged", "stopped", "failed"):
         if state in attributes:
             return state, str(attributes[state])
+    if trial.state == TrialState.FAIL:
+        return "failed", "its machine gave no sign of life, another takes it over"
     return {TrialState.COMPLETE: "finished", TrialState.RUNNING: "running"}.get(trial.state, "failed"), ""
 
 
@@ -91,7 +93,8 @@ def run_seconds(rows: Sequence[Mapping[str, float]], summary: Mapping[str, Any])
 
 def trial_label(number: int, values: Mapping[str, Any], varied: Sequence[str]) -> str:
     """Return the number of a trial with the values of the varied parameters."""
-    return f"trial {number} ({' '.join(f'{key}={values.get(key)}' for key in varied)})"
+    settings = " ".join(f"{key}={values.get(key)}" for key in varied)
+    return f"trial {number} ({settings})" if settings else f"trial {number}"
 
 
 def describe_ending(trial: FrozenTrial, varied: Sequence[str], metric: str) -> str:

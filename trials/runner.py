@@ -1,6 +1,8 @@
 """Run the trials of a study: start trainings, read what they record, stop the hopeless, survive an end of its own."""
 
+import contextlib
 import itertools
+import math
 import os
 import shlex
 import shutil
@@ -18,8 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from configs.run_name import name_by_what_varies
 from experiment.run_folder import read_metrics, read_summary
+from trials import database
 from trials.command import trial_command, write_arguments
-from trials.processes import find_process, has_not_ended, interrupt_process, output_file, start_process
+from trials.ownership import fetch_run
+from trials.processes import end_processes, find_process, has_not_ended, interrupt_process, output_file, start_process
 from trials.study import Study
 from trials.weights import names_what_to_keep, remove_other_weights
 
@@ -62,6 +66,7 @@ class Runner:
         self.overrides = overrides
         self.poll_seconds = poll_seconds
         self.running: list[Running] = []
+        self._heartbeat = -math.inf  # when the last signs of life were given
         self.best_only = not names_what_to_keep((*study.sweep.parameters, *study.sweep.command, *overrides))
 
     def run(
@@ -82,6 +87,7 @@ class Runner:
             known = set(trial.intermediate_values)
             self.running.append(Running(self.study.reopen(trial), find_process(trial), folder, reported=known))
         while True:
+            self._look_after_heartbeats()
             others_begin = self.study.await_unmarked()
             while len(self.running) < self.jobs and self._start():
                 pass
@@ -91,16 +97,14 @@ class Runner:
             on_look(self.running)
             time.sleep(self.poll_seconds)
             for running in list(self.running):
-                if self._poll(running):
+                if self._look_at(running):
                     self.running.remove(running)
                     remove_other_weights(self.study)
                     on_trial_end(self._frozen(running.trial.number))
 
     def interrupt(self) -> None:
         """End the trainings as Ctrl-C would, and wait for them; the next start resumes them."""
-        for running in self.running:
-            interrupt_process(running.process)
-        psutil.wait_procs([running.process for running in self.running if running.process], timeout=60)
+        end_processes([running.process for running in self.running])
 
     def _start(self) -> bool:
         """Start the next trial's training. Returns whether there was one."""
@@ -110,6 +114,9 @@ class Runner:
         folder = self.run_folder(trial)
         folder.parent.mkdir(parents=True, exist_ok=True)
         output_file(folder).touch()  # by which the trial is known here, whatever this host is called next time
+        self.study.record_heartbeat(trial)
+        if (known := Path(trial.user_attrs.get("folder", folder))) != folder:
+            fetch_run(known, folder, self.study.identity)
         try:
             trial.set_user_attr("folder", str(folder))
             trial.set_user_attr("host", socket.gethostname())
@@ -126,14 +133,25 @@ class Runner:
         child = start_process(command, folder, {"OMP_NUM_THREADS": threads, **os.environ} if self.jobs > 1 else {})
         process = psutil.Process(child.pid)
         self.running.append(Running(trial, process, folder, child=child))  # before the database, which may be gone, hears of it
-        trial.set_user_attr("create_time", process.create_time())
-        trial.set_user_attr("pid", child.pid)
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # as above; the next look gives it up
+            trial.set_user_attr("create_time", process.create_time())
+            trial.set_user_attr("pid", child.pid)
         return True
+
+    def _look_after_heartbeats(self) -> None:
+        """Give a sign of life for each running trial once in a while, and take over those that get none."""
+        now = time.monotonic()
+        if now - self._heartbeat < database.HEARTBEAT_SECONDS:
+            return
+        self._heartbeat = now
+        for running in self.running:
+            self.study.record_heartbeat(running.trial)
+        self.study.take_over_abandoned()
 
     def run_folder(self, trial: optuna.Trial) -> Path:
         """Return the folder of a trial's run: its own, if it has one to resume in, or one that isn't there yet.
 
-        A trial that was interrupted on another machine begins anew here, as its own machine may be back.
+        That of a run on another machine isn't its own, see ``fetch_run``.
         """
         known = Path(trial.user_attrs.get("folder", ""))
         if known.absolute().parent == self.folder.absolute():
@@ -158,6 +176,14 @@ class Runner:
         name = name_by_what_varies(values, sweep.varied)
         settings += [f"logger.run_name={name}"] if name and "logger.run_name" not in values else []
         return settings
+
+    def _look_at(self, running: Running) -> bool:
+        """Do as ``_poll``. A trial that another machine has taken over has ended here."""
+        try:
+            return self._poll(running)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            end_processes([running.process])  # before it may be resumed in the same folder
+            return True
 
     def _poll(self, running: Running) -> bool:
         """Report new epochs to the study, stop the training where the study says so. Returns whether it has ended."""

@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from configs import SettingsError
+from experiment.run_folder import MAY_CHANGE
 from trials.attributes import counted, enqueued_values, is_marked, search_values
-from trials.database import DATABASE_ERRORS, explain_failure, open_database
+from trials.database import DATABASE_ERRORS, explain_failure, open_database, unwarned
 from trials.ownership import check_owner, claim_folder
 from trials.parameters import Choice
-from trials.processes import find_process, output_file
+from trials.processes import end_processes, find_process, output_file
 from trials.sweep_file import Sweep
 
 DATABASE = "study.db"
@@ -39,12 +41,15 @@ class Study:
         folder: holds the runs of this machine and, without ``storage``, the database.
         storage: the SQLAlchemy URL of a shared database.
         seed: of the search, for random and bayes.
+        overrides: further settings for each training. Those on which its figures depend stay the same for all trials.
 
     Raises:
         SettingsError: the folder or the database is that of another sweep, or the database can't be reached.
     """
 
-    def __init__(self, sweep: Sweep, folder: Path, storage: str | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, sweep: Sweep, folder: Path, storage: str | None = None, seed: int = 0, overrides: Sequence[str] = ()
+    ) -> None:
         logging.getLogger("optuna").setLevel(logging.ERROR)
         self.sweep = sweep
         self.folder = folder
@@ -58,6 +63,7 @@ class Study:
             database = open_database(where)
             self.optuna, created = self._create_or_load(database.storage)
             self._ask_lock = database.ask_lock
+            self._record_heartbeat, self._fail_abandoned = database.record_heartbeat, database.fail_abandoned
         except DATABASE_ERRORS as error:
             raise SettingsError(f"the study's database: {explain_failure(error, where)}") from error
         if self.shared and not created:
@@ -68,17 +74,25 @@ class Study:
         if before is None:  # new, or interrupted while it was set up
             if sweep.method == "grid":
                 self._enqueue_grid()
-            self.optuna.set_user_attr("definition", _search_definition(sweep))
-        elif before != _search_definition(sweep):
-            raise SettingsError(
-                f"{sweep.file} has changed since the trials of {sweep.name!r} in {folder} began: undo that, or change its name"
-            )
-        claim_folder(folder, sweep.name, str(self.optuna.user_attrs["id"]), self.optuna.get_trials(deepcopy=False))
+            self.optuna.set_user_attr("definition", _search_definition(sweep, overrides))
+        else:
+            self._check_definition(before, _search_definition(sweep, overrides))
+        claim_folder(folder, sweep.name, self.identity, self.optuna.get_trials(deepcopy=False))
         drawn = len(self.trials)  # a sampler that began at the same seed again would draw the same again
         if sweep.method == "bayes":
             self.optuna.sampler = optuna.samplers.TPESampler(seed=seed + drawn, constant_liar=True)
         else:
             self.optuna.sampler = optuna.samplers.RandomSampler(seed=seed + drawn)
+
+    def _check_definition(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        """Refuse to go on with something else than what the trials began with."""
+        said = before.get("overrides", now["overrides"])  # a study from before it was noted has none
+        if before | {"overrides": said} != now | {"overrides": said}:
+            reason = f"{self.sweep.file} has changed since the trials of {self.sweep.name!r} in {self.folder} began: undo that"
+            raise SettingsError(f"{reason}, or change its name")
+        if said != now["overrides"]:
+            reason = f"the trials of {self.sweep.name!r} in {self.folder} began with {' '.join(said) or 'no such settings'}"
+            raise SettingsError(f"{reason}, not with {' '.join(now['overrides']) or 'none'}: repeat that, or change its name")
 
     def _create_or_load(self, database: optuna.storages.BaseStorage) -> tuple[optuna.Study, bool]:
         """Return the study of the sweep's name in a database, and whether it is new."""
@@ -123,6 +137,11 @@ class Study:
         return counted(self.optuna.get_trials(deepcopy=False))
 
     @property
+    def identity(self) -> str:
+        """Return what no other study has, whatever its name."""
+        return str(self.optuna.user_attrs["id"])
+
+    @property
     def planned(self) -> int:
         """Return how many trials there will be."""
         cap = self.sweep.run_cap
@@ -141,7 +160,7 @@ class Study:
     def next_trial(self) -> Trial | None:
         """Return the trial to start now, with its ``values``; None when there is none left."""
         while self._has_next():
-            with self._ask_lock:
+            with self._ask_lock, unwarned():
                 trial = self.optuna.ask()
             if self._is_surplus(trial.number):
                 self._drop(trial)
@@ -185,11 +204,13 @@ class Study:
         return Trial(self.optuna, trial._trial_id)
 
     def resume_interrupted(self, retry_failed: bool) -> list[FrozenTrial]:
-        """Enqueue again what was interrupted here and, if asked, what failed.
+        """Enqueue again what was interrupted here and, if asked, what failed; end trainings that others have taken over.
 
         Returns:
             The trials whose trainings still run, or have finished with nobody watching.
         """
+        if self.shared:
+            end_processes([find_process(trial) for trial in self._ended_elsewhere()])
         unwatched = []
         for trial in self.trials:
             folder = trial.user_attrs.get("folder")
@@ -221,6 +242,33 @@ class Study:
                 self._repeat(trial)
         return bool(unmarked)
 
+    def record_heartbeat(self, trial: Trial) -> None:
+        """Give a sign of life for a running trial, so that no other machine takes it over."""
+        if self.shared:
+            self._record_heartbeat(trial._trial_id)
+
+    def take_over_abandoned(self) -> None:
+        """Enqueue again the trials whose machines have given no sign of life for long, with the folders of their runs.
+
+        They are ended first, as Optuna does that. So what is looked for is any trial that has ended without a reason: one of a
+        machine that was killed in between is found too.
+        """
+        if not self.shared:
+            return
+        self._fail_abandoned(self.optuna)
+        for trial in self.trials:
+            if trial.state == TrialState.FAIL and is_marked(trial) and "failed" not in trial.user_attrs:
+                self._repeat(trial, trial.user_attrs["folder"])
+
+    def running_elsewhere(self) -> list[FrozenTrial]:
+        """Return the trials that other machines run, or have left."""
+        return [trial for trial in self.trials if trial.state == TrialState.RUNNING and not self._is_own(trial)]
+
+    def _ended_elsewhere(self) -> list[FrozenTrial]:
+        """Return the trials of this machine that failed: one whose training still runs was taken over by another."""
+        failed = [trial for trial in self.optuna.get_trials(deepcopy=False) if trial.state == TrialState.FAIL]
+        return [trial for trial in failed if "pid" in trial.user_attrs and self.is_here(trial)]
+
     def _is_own(self, trial: FrozenTrial) -> bool:
         """Return whether a running trial was started here."""
         return self.is_here(trial) if is_marked(trial) else not self.shared
@@ -251,6 +299,10 @@ class Study:
         return best.value >= target if self.sweep.metric.maximize else best.value <= target
 
 
-def _search_definition(sweep: Sweep) -> dict[str, Any]:
-    """Return what must stay the same for a study to be resumed."""
-    return {key: sweep.definition.get(key) for key in ("program", "method", "metric", "parameters", "command")}
+def _search_definition(sweep: Sweep, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what must stay the same for a study to be resumed: how many epochs its trials have, too."""
+    may_change = {"logger", *MAY_CHANGE} - {"trainer.max_epochs"}
+    kept = [word for word in overrides if word.removeprefix("--").partition("=")[0] not in may_change]
+    return {key: sweep.definition.get(key) for key in ("program", "method", "metric", "parameters", "command")} | {
+        "overrides": kept
+    }

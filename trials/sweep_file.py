@@ -154,8 +154,11 @@ def _parse_command(entry: Any, mistakes: Mistakes) -> tuple[str, ...]:
     if not isinstance(entry, list) or not entry or any(isinstance(part, dict | list) or part is None for part in entry):
         mistakes.refuse(("command",), "must be a list of words, such as ${interpreter}, ${program} and ${args}")
     command = tuple(map(str, entry))
-    if all(part in ("${env}", "${interpreter}") or part.startswith("${args") for part in command):
+    arguments = next((number for number, part in enumerate(command) if part.startswith("${args")), len(command))
+    if all(part in ("${env}", "${interpreter}") for part in command[:arguments]):
         mistakes.refuse(("command",), "names no program: put ${program} before the arguments")
+    if arguments == len(command):
+        mistakes.refuse(("command",), "passes no parameter on: put ${args} after ${program}")
     return command
 
 
@@ -165,7 +168,7 @@ def _parse_method(definition: dict[str, Any], mistakes: Mistakes) -> str:
         mistakes.refuse((), "method is missing")
     method, run_cap = definition["method"], definition.get("run_cap")
     if method not in METHODS:
-        mistakes.refuse(("method",), f"{method} is not one of {', '.join(METHODS)}")
+        mistakes.refuse(("method",), f"{method} is none; {hint(str(method), METHODS)}")
     if run_cap is not None and not is_count(run_cap, 1):
         mistakes.refuse(("run_cap",), f"must be a whole number from 1 to {LARGEST_COUNT}")
     if run_cap is None and method != "grid":
@@ -180,7 +183,7 @@ def _parameter_entries(entries: Any, path: KeyPath, prefix: str, mistakes: Mista
     for name, entry in entries.items():
         key, place = f"{prefix}{name}", (*path, str(name))
         with mistakes.collect():
-            if not isinstance(name, str):
+            if not isinstance(name, str) or not name:
                 mistakes.refuse(place, "a parameter's name is a text, such as optim.lr")
             if not isinstance(entry, dict):
                 mistakes.refuse(place, "write value: or values: below it")

@@ -78,6 +78,23 @@ def test_values_that_are_wrong_together_are_found(mistakes: Check) -> None:
     assert mistakes("method: grid\nparameters:\n  data: {value: folder}\n  data.root: {value: photos}\n") == []
 
 
+@pytest.mark.parametrize("word", ["runs=elsewhere", "name=one", "resume=last"])
+def test_what_the_sweep_itself_sets_is_refused(mistakes: Check, word: str) -> None:
+    """It would be overruled without a word, and trials that differ in nothing else be the same training."""
+    key, _, value = word.partition("=")
+    said = f"{key}: each trial is a run of its own, which the sweep names; leave it out"
+    assert mistakes(f"{SMALL}  {key}: {{values: [{value}, other]}}\n") == [f"line 4: {said}"]
+    assert mistakes(SMALL, word) == [said]
+    assert mistakes(f"{SMALL}command: ['${{interpreter}}', '${{program}}', '${{args}}', {word}]\n") == [
+        f"line 4: command: {said}"
+    ]
+
+
+def test_a_program_that_is_written_out_is_checked_too(mistakes: Check) -> None:
+    text = SMALL + "  optim.lrr: {value: 1}\ncommand: ['${interpreter}', train.py, '${args_no_hyphens}']\n"
+    assert mistakes(text) == ["line 4: unknown setting optim.lrr; did you mean optim.lr?"]
+
+
 def test_of_a_large_grid_trials_are_drawn(mistakes: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trials.check.WHOLE_TRIALS", 20)
     text = SMALL + "  seed: {min: 1, max: 40}\n  model: {values: [alexnet, zfnet]}\n  model.streams: {values: [1, 2]}\n"
@@ -99,8 +116,15 @@ def test_numbers_of_a_distribution_are_tried(mistakes: Check) -> None:
             "program: nowhere/at/all.py\n",
             [f"line 4: program: there is no file nowhere/at/all.py; it is looked for from {ROOT}"],
         ),
-        ("command: ['pythn3', '${program}']\n", ["line 4: command: pythn3 can't be started: there is no such program"]),
-        ("command: ['${program}', '${heard}']\n", ["line 4: command: ${heard} is not known here"]),
+        (
+            "command: ['pythn3', '${program}', '${args}']\n",
+            ["line 4: command: pythn3 can't be started: there is no such program"],
+        ),
+        ("command: ['${program}', '${heard}']\n", ["line 4: command: passes no parameter on: put ${args} after ${program}"]),
+        (
+            "command: ['${program}', '${args_no_hyphen}']\n",
+            ["line 4: command: ${args_no_hyphen} is not known here; did you mean ${args_no_hyphens}?"],
+        ),
         (
             "command: ['${interpreter}', '${program}', '${args_json}']\n",
             ["line 4: command: '{}' is not key=value; python train.py --help shows every key"],

@@ -82,6 +82,29 @@ def test_a_study_from_before_folders_had_owners_keeps_its_own(tmp_path: Path, fo
     assert json.loads((folder / "study.json").read_text())["name"] == "epochs 1"
 
 
+def test_settings_after_the_files_name_stay_the_same_for_all_trials(tmp_path: Path, folder: Path) -> None:
+    """But for those that the figures don't depend on."""
+    sweep = sweep_of(tmp_path, "epochs 1")
+    Study(sweep, folder, overrides=["optim.momentum=0.5", "trainer.max_epochs=3", "logger=none"])
+    Study(sweep, folder, overrides=["optim.momentum=0.5", "trainer.max_epochs=3", "trainer.keep=last", "logger.mode=offline"])
+    for words in ([], ["optim.momentum=0.5"], ["optim.momentum=0.5", "--trainer.max_epochs=4"]):
+        with pytest.raises(SettingsError) as caught:
+            Study(sweep, folder, overrides=words)
+        assert "began with optim.momentum=0.5 trainer.max_epochs=3, not with " in str(caught.value)
+        assert (" ".join(words) or "none") in str(caught.value)
+
+
+def test_a_study_from_before_such_settings_were_noted_goes_on(tmp_path: Path, folder: Path) -> None:
+    sweep = sweep_of(tmp_path, "epochs 1")
+    study = Study(sweep, folder)
+    before = dict(study.optuna.user_attrs["definition"])
+    del before["overrides"]
+    study.optuna.set_user_attr("definition", before)
+    Study(sweep, folder, overrides=["optim.momentum=0.5"])
+    study.optuna.set_user_attr("definition", before | {"method": "random"})
+    assert "has changed since" in refusal(sweep, folder)
+
+
 def test_a_damaged_owner_is_one_line(tmp_path: Path, folder: Path) -> None:
     for damage in ("", "{", "[]", '{"name": "epochs 1"}'):
         (folder / "study.json").write_text(damage)

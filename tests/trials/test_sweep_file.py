@@ -53,7 +53,8 @@ early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3}
     ("text", "line", "message"),
     [
         ("method: grid\nparameters:\n  a: {value: 1}\nscheduler: {}\n", 4, "scheduler: not known here"),
-        ("method: guess\nparameters: {a: {value: 1}}\n", 1, "guess is not one of grid, random, bayes"),
+        ("method: guess\nparameters: {a: {value: 1}}\n", 1, "guess is none; known are grid, random, bayes"),
+        ("method: grd\nparameters: {a: {value: 1}}\n", 1, "did you mean grid"),
         ("method: random\nparameters:\n  a: {min: 0, max: 3}\n", 1, "add run_cap"),
         ("method: grid\nparameters:\n  b: {value: 1}\n  a: {min: 0.0, max: 3.0}\n", 4, "a grid needs values"),
         ("method: grid\nparameters:\n  a: 3\n", 3, "write value: or values:"),
@@ -91,6 +92,20 @@ early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3}
         ("method: grid\nparameters: {a: {value: 1}}\ncommand: python train.py\n", 3, "command: must be a list"),
         ("method: grid\nparameters: {a: {value: 1}}\ncommand: []\n", 3, "command: must be a list"),
         ("method: grid\nparameters: {a: {value: 1}}\ncommand: ['${interpreter}', '${args}']\n", 3, "names no program"),
+        ("method: grid\nparameters: {a: {value: 1}}\ncommand: ['${args}', '${program}']\n", 3, "names no program"),
+        ("method: grid\nparameters: {a: {value: 1}}\ncommand: ['${program}', a=1]\n", 3, "passes no parameter on"),
+        ("method: grid\nparameters:\n  '': {value: 1}\n", 3, "a parameter's name is a text"),
+        ("method: grid\nparameters:\n  a: {vlaues: [1]}\n", 3, "did you mean values"),
+        ("method: grid\nparameters:\n  a: {distribution: unifrom}\n", 3, "did you mean uniform"),
+        (
+            "method: grid\nmetric: {nmae: x, name: x}\nparameters: {a: {value: 1}}\n",
+            2,
+            "nmae: not known here; did you mean name",
+        ),
+        ("method: grid\nmetric: {name: x, goal: maximise}\nparameters: {a: {value: 1}}\n", 2, "did you mean maximize"),
+        ("method: grid\nparameters:\n  a: {value: !x 1}\n", 3, "the tag !x is not read"),
+        ("method: grid\nparameters:\n  a: {value: &x 1}\n", 3, "anchors and aliases"),
+        ('method: grid\nparameters:\n  a:\n    value: "\\x07"\n', 4, "holds the character"),
     ],
 )
 def test_mistakes_are_refused_with_their_line(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -176,7 +191,7 @@ def test_arguments_may_come_in_a_file_and_unknown_macros_are_refused(tmp_path: P
     assert yaml.safe_load(Path(file).read_text()) == {"a": 1}
     for macro, message in (("${unheard}", "not known"), ("${envvar:UNSET_HERE}", "is not set")):
         with pytest.raises(SettingsError, match=message):
-            trial_command(read_sweep(written(tmp_path, text % f"'{macro}'")), {"a": 1}, tmp_path)
+            trial_command(read_sweep(written(tmp_path, text % f"'{macro}', '${{args}}'")), {"a": 1}, tmp_path)
 
 
 @pytest.mark.parametrize("file", OWN, ids=[file.stem for file in OWN])
