@@ -20,9 +20,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from configs import SettingsError
-from experiment.run_folder import MAY_CHANGE
 from trials.attributes import counted, enqueued_values, is_marked, search_values
 from trials.database import DATABASE_ERRORS, explain_failure, open_database, unwarned
+from trials.definition import check_definition, definition_of, wait_for_definition
 from trials.ownership import check_owner, claim_folder
 from trials.parameters import Choice
 from trials.processes import end_processes, find_process, output_file
@@ -67,32 +67,22 @@ class Study:
         except DATABASE_ERRORS as error:
             raise SettingsError(f"the study's database: {explain_failure(error, where)}") from error
         if self.shared and not created:
-            self._wait_for_definition()
-        before = self.optuna.user_attrs.get("definition")
+            wait_for_definition(self.optuna, PATIENCE)
+        before, now = self.optuna.user_attrs.get("definition"), definition_of(sweep, overrides)
         if "id" not in self.optuna.user_attrs:
             self.optuna.set_user_attr("id", uuid.uuid4().hex)
         if before is None:  # new, or interrupted while it was set up
             if sweep.method == "grid":
                 self._enqueue_grid()
-            self.optuna.set_user_attr("definition", _search_definition(sweep, overrides))
+            self.optuna.set_user_attr("definition", now)
         else:
-            self._check_definition(before, _search_definition(sweep, overrides))
+            check_definition(before, now, sweep, folder)
         claim_folder(folder, sweep.name, self.identity, self.optuna.get_trials(deepcopy=False))
         drawn = len(self.trials)  # a sampler that began at the same seed again would draw the same again
         if sweep.method == "bayes":
             self.optuna.sampler = optuna.samplers.TPESampler(seed=seed + drawn, constant_liar=True)
         else:
             self.optuna.sampler = optuna.samplers.RandomSampler(seed=seed + drawn)
-
-    def _check_definition(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        """Refuse to go on with something else than what the trials began with."""
-        said = before.get("overrides", now["overrides"])  # a study from before it was noted has none
-        if before | {"overrides": said} != now | {"overrides": said}:
-            reason = f"{self.sweep.file} has changed since the trials of {self.sweep.name!r} in {self.folder} began: undo that"
-            raise SettingsError(f"{reason}, or change its name")
-        if said != now["overrides"]:
-            reason = f"the trials of {self.sweep.name!r} in {self.folder} began with {' '.join(said) or 'no such settings'}"
-            raise SettingsError(f"{reason}, not with {' '.join(now['overrides']) or 'none'}: repeat that, or change its name")
 
     def _create_or_load(self, database: optuna.storages.BaseStorage) -> tuple[optuna.Study, bool]:
         """Return the study of the sweep's name in a database, and whether it is new."""
@@ -108,14 +98,6 @@ class Study:
             return optuna.pruners.NopPruner()
         first, factor = self.sweep.hyperband
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
-
-    def _wait_for_definition(self) -> None:
-        """Wait until the machine that created the study has enqueued its trials, unless it has died on the way."""
-        enqueued, until = 0, time.monotonic() + PATIENCE
-        while "definition" not in self.optuna.user_attrs and time.monotonic() < until:
-            time.sleep(0.2)
-            if (count := len(self.optuna.get_trials(deepcopy=False))) > enqueued:
-                enqueued, until = count, time.monotonic() + PATIENCE
 
     def _enqueue_grid(self) -> None:
         """Enqueue all combinations of the varied values that aren't there yet."""
@@ -297,12 +279,3 @@ class Study:
         if target is None or best is None or best.value is None:
             return False
         return best.value >= target if self.sweep.metric.maximize else best.value <= target
-
-
-def _search_definition(sweep: Sweep, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what must stay the same for a study to be resumed: how many epochs its trials have, too."""
-    may_change = {"logger", *MAY_CHANGE} - {"trainer.max_epochs"}
-    kept = [word for word in overrides if word.removeprefix("--").partition("=")[0] not in may_change]
-    return {key: sweep.definition.get(key) for key in ("program", "method", "metric", "parameters", "command")} | {
-        "overrides": kept
-    }
