@@ -2,7 +2,9 @@
 
 W&B gets every column of ``metrics.csv`` by its own name, which sweeps, filters and tables ask for, but hidden from its
 automatic panels. What is looked at stands there once more by another name: W&B makes a section of each prefix and sorts
-sections and panels by name, so ``accuracy/`` comes first, then ``learned/``, ``look/``, ``loss/`` and ``numbers/``.
+sections and panels by name, so ``Accuracy/`` comes first, then ``Learned/``, ``Look/``, ``Loss/``, ``Numbers/`` and
+``Results/``. They begin with capitals since `wandb leet` knows nothing of hidden names: it sorts all by their bytes, and
+columns of ``metrics.csv`` begin with small letters, so what is looked at stands before what is hidden.
 """
 
 import math
@@ -26,18 +28,15 @@ LAYERS = tuple(f"conv{number}" for number in range(1, 6))
 PARTS = ("train", "val", "test")
 
 PANELS: dict[str, str] = {
-    **{f"{part}/accuracy": f"accuracy/{part}" for part in PARTS},
-    "test/top5": "accuracy/test_top5",
-    "test/mean_per_class": "accuracy/test_mean_per_class",
-    **{f"learned/{layer}": f"learned/{layer}" for layer in LAYERS},
-    **{f"dead/{layer}": f"learned/dead_{layer}" for layer in LAYERS},
-    "low_frequency/conv1": "learned/low_frequency_conv1",
-    **{f"{part}/loss": f"loss/{part}" for part in PARTS},
-    "lr": "numbers/lr",
-    "gradient_norm": "numbers/gradient_norm",
+    **{f"{part}/accuracy": f"Accuracy/{part}" for part in PARTS},
+    "test/top5": "Accuracy/test_top5",
+    "test/mean_per_class": "Accuracy/test_mean_per_class",
+    **{f"learned/{layer}": f"Learned/filters_{layer}" for layer in LAYERS},
+    **{f"{part}/loss": f"Loss/{part}" for part in PARTS},
     **{
-        name: f"numbers/{name.replace('/', '_')}"
+        name: f"Numbers/{name.replace('/', '_')}"
         for name in (
+            "lr", "gradient_norm", *(f"dead/{layer}" for layer in LAYERS), "low_frequency/conv1",
             "grid2/conv1", "grid4/conv1", "detail/conv1", "detail/conv5", "change/conv1", "change/conv5", "change/denet",
             "inside/chance", "inside/conv5", "inside/denet", "pointing/denet", "deletion/denet", "insertion/denet",
             "likeness/denet",
@@ -53,15 +52,16 @@ PROBES = 8
 """Of more probes, so many have their sheet in W&B where not all pictures go there."""
 
 PICTURE_FILES = 350
-"""Pictures of a run in W&B. It advises against more than 1,000 files a run, and the table of test images has up to 600."""
+"""Pictures of a run in W&B. It advises against more than 1,000 files a run, and the table of test images has up to 300;
+more would also be more than 150 MB."""
 
 
 def picture_panel(key: str) -> str | None:
     """Return the name under which a picture is looked at, from its own, such as ``filters/conv1``; None for the others."""
     kind, _, place = key.partition("/")
     if kind == "overview" and place.startswith("each/"):
-        return f"look/{place.removeprefix('each/')}"
-    return {"filters": f"look/filters_{place}", "top_activations": f"look/strongest_{place}"}.get(kind)
+        return f"Look/{place.removeprefix('each/')}"
+    return {"filters": f"Look/filters_{place}", "top_activations": f"Look/strongest_{place}"}.get(kind)
 
 
 def picture_interval(settings: Settings) -> int:
@@ -105,9 +105,9 @@ class Dashboard:
 
     def is_hidden(self, name: str) -> bool:
         """Tell whether W&B makes no panel of a name by itself."""
-        if name.partition("/")[0] in HOUSEKEEPING or name in PANELS.keys() - PANELS.values():
+        if name.partition("/")[0] in HOUSEKEEPING or name in PANELS:
             return True
-        return not (self.everything or name in PANELS.values() or name.startswith("look/"))
+        return not (self.everything or name in PANELS.values() or name.startswith("Look/"))
 
     def log(
         self,
