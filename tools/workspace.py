@@ -1,8 +1,8 @@
 """Make a workspace of runs in W&B: ``python -m tools.workspace RUN [RUN ...]``.
 
-W&B makes a panel of each figure by itself, in the order of their names. This saves a view of the runs' project beside that, in the
-order in which people look, with the epoch as x axis and the pictures of all named runs. It needs the extra ``workspace``, a key
-and W&B's server. Each call adds a view; earlier ones stay, and can be deleted in W&B.
+W&B makes a panel of each figure by itself, in the order of their names. This saves a view of the runs' project beside that, in
+the order in which people look, with the epoch as x axis and the pictures of all named runs. It needs the extra ``workspace``, a
+key and W&B's server. Each call adds a view; earlier ones stay, and can be deleted in W&B.
 
 ``wandb-workspaces`` can't say by which key the slider of pictures steps. So all probes share one panel, and the layers another,
 since a panel has one slider; that it steps by ``epoch`` is set in W&B, at *Media settings*.
