@@ -31,7 +31,7 @@ PANELS: dict[str, str] = {
     **{f"{part}/accuracy": f"Accuracy/{part}" for part in PARTS},
     "test/top5": "Accuracy/test_top5",
     "test/mean_per_class": "Accuracy/test_mean_per_class",
-    **{f"learned/{layer}": f"Learned/filters_{layer}" for layer in LAYERS},
+    **{f"learned/{layer}": f"Learned/by_{layer}" for layer in LAYERS},
     **{f"{part}/loss": f"Loss/{part}" for part in PARTS},
     **{
         name: f"Numbers/{name.replace('/', '_')}"

@@ -49,8 +49,8 @@ def test_a_figure_keeps_its_own_name_hidden_beside_that_of_its_panel() -> None:
     run = Run()
     row = {"epoch": 1.0, "seconds": 9.0, "seconds/denet": 1.0, "val/accuracy": 0.5, "learned/conv1": 0.1, "val/top5": 1.0}
     log(Dashboard(), run, row)
-    assert run.rows == [row | {"Accuracy/val": 0.5, "Learned/filters_conv1": 0.1}]
-    assert {name for name, hidden in run.hidden.items() if not hidden} == {"Accuracy/val", "Learned/filters_conv1"}
+    assert run.rows == [row | {"Accuracy/val": 0.5, "Learned/by_conv1": 0.1}]
+    assert {name for name, hidden in run.hidden.items() if not hidden} == {"Accuracy/val", "Learned/by_conv1"}
 
 
 def test_all_panels_hide_housekeeping_and_what_is_there_twice() -> None:
