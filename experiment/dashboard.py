@@ -2,9 +2,8 @@
 
 W&B gets every column of ``metrics.csv`` by its own name, which sweeps, filters and tables ask for, but hidden from its
 automatic panels. What is looked at stands there once more by another name: W&B makes a section of each prefix and sorts
-sections and panels by name, so ``Accuracy/`` comes first, then ``Learned/``, ``Look/``, ``Loss/``, ``Numbers/`` and
-``Results/``. They begin with capitals since `wandb leet` knows nothing of hidden names: it sorts all by their bytes, and
-columns of ``metrics.csv`` begin with small letters, so what is looked at stands before what is hidden.
+sections and panels by name, so ``accuracy/`` comes first, then ``learned/``, ``look/``, ``loss/``, ``numbers/`` and
+``results/``. `wandb leet` sorts by name too, but knows nothing of hidden names.
 """
 
 import math
@@ -28,15 +27,18 @@ LAYERS = tuple(f"conv{number}" for number in range(1, 6))
 PARTS = ("train", "val", "test")
 
 PANELS: dict[str, str] = {
-    **{f"{part}/accuracy": f"Accuracy/{part}" for part in PARTS},
-    "test/top5": "Accuracy/test_top5",
-    "test/mean_per_class": "Accuracy/test_mean_per_class",
-    **{f"learned/{layer}": f"Learned/by_{layer}" for layer in LAYERS},
-    **{f"{part}/loss": f"Loss/{part}" for part in PARTS},
+    **{f"{part}/accuracy": f"accuracy/{part}" for part in PARTS},
+    "test/top5": "accuracy/test_top5",
+    "test/mean_per_class": "accuracy/test_mean_per_class",
+    **{f"learned/{layer}": f"learned/{layer}" for layer in LAYERS},
+    **{f"dead/{layer}": f"learned/dead_{layer}" for layer in LAYERS},
+    "low_frequency/conv1": "learned/low_frequency_conv1",
+    **{f"{part}/loss": f"loss/{part}" for part in PARTS},
+    "lr": "numbers/lr",
+    "gradient_norm": "numbers/gradient_norm",
     **{
-        name: f"Numbers/{name.replace('/', '_')}"
+        name: f"numbers/{name.replace('/', '_')}"
         for name in (
-            "lr", "gradient_norm", *(f"dead/{layer}" for layer in LAYERS), "low_frequency/conv1",
             "grid2/conv1", "grid4/conv1", "detail/conv1", "detail/conv5", "change/conv1", "change/conv5", "change/denet",
             "inside/chance", "inside/conv5", "inside/denet", "pointing/denet", "deletion/denet", "insertion/denet",
             "likeness/denet",
@@ -60,8 +62,8 @@ def picture_panel(key: str) -> str | None:
     """Return the name under which a picture is looked at, from its own, such as ``filters/conv1``; None for the others."""
     kind, _, place = key.partition("/")
     if kind == "overview" and place.startswith("each/"):
-        return f"Look/{place.removeprefix('each/')}"
-    return {"filters": f"Look/filters_{place}", "top_activations": f"Look/strongest_{place}"}.get(kind)
+        return f"look/{place.removeprefix('each/')}"
+    return {"filters": f"look/filters_{place}", "top_activations": f"look/strongest_{place}"}.get(kind)
 
 
 def picture_interval(settings: Settings) -> int:
@@ -105,9 +107,9 @@ class Dashboard:
 
     def is_hidden(self, name: str) -> bool:
         """Tell whether W&B makes no panel of a name by itself."""
-        if name.partition("/")[0] in HOUSEKEEPING or name in PANELS:
+        if name.partition("/")[0] in HOUSEKEEPING or name in PANELS.keys() - PANELS.values():
             return True
-        return not (self.everything or name in PANELS.values() or name.startswith("Look/"))
+        return not (self.everything or name in PANELS.values() or name.startswith("look/"))
 
     def log(
         self,

@@ -3,8 +3,7 @@
 The step of rows and pictures is the epoch, from 1. What belongs to an epoch is on the disk before the epoch's checkpoint is, so
 a resumed run goes on in the same folder: from its first row on TensorBoard hides what an earlier start has written.
 
-Names are W&B's: what is looked at stands first, as TensorBoard sorts names by their bytes too, and is there by its column's
-name once more.
+What is looked at has W&B's names, beside those of the columns: TensorBoard sorts by name too, so ``accuracy/`` comes first.
 """
 
 import functools

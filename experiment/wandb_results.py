@@ -71,8 +71,8 @@ def send_results(run: "wandb.Run", verdict: str, results: Results | None) -> Non
     classes = wandb.Table(["class", "accuracy"], [list(row) for row in results.accuracies])
     pairs = wandb.Table(["true, predicted", "images"], [[f"{a}, {b}", count] for a, b, count in results.confused])
     content: dict[str, object] = {
-        "Results/by_class": wandb.plot.bar(classes, "class", "accuracy", "Accuracy of each class on the test images"),
-        "Results/confused": wandb.plot.bar(pairs, "true, predicted", "images", "Test images taken for another class"),
+        "results/by_class": wandb.plot.bar(classes, "class", "accuracy", "Accuracy of each class on the test images"),
+        "results/confused": wandb.plot.bar(pairs, "true, predicted", "images", "Test images taken for another class"),
     }
     if results.images:
         pictures = f"image, Deconvolution of {results.layer}, DeNet"
@@ -82,7 +82,7 @@ def send_results(run: "wandb.Run", verdict: str, results: Results | None) -> Non
              each.truth == each.prediction, each.file]
             for each in results.images
         ]  # fmt: skip
-        content["Results/test_images"] = wandb.Table(columns, rows)
+        content["results/test_images"] = wandb.Table(columns, rows)
     run.log(content)
     name, folder = results.split
     split = wandb.Artifact(f"{name}-split", "dataset", description="the files of each part")

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
 
 NAME = "What each layer sees"
-FIGURES = {"Accuracy": True, "Loss": True, "Learned": True, "Numbers": False}
+FIGURES = {"accuracy": True, "loss": True, "learned": True, "numbers": False}
 """Sections of curves, in their order, and whether they are open."""
 
 BARS = {"by_class": ("class", "accuracy"), "confused": ("true, predicted", "images")}
-"""Of Results/: the columns of their tables, as ``experiment/wandb_results.py`` names them."""
+"""Of results/: the columns of their tables, as ``experiment/wandb_results.py`` names them."""
 
 
 def picture_panels(runs: Iterable[Path]) -> tuple[list[str], list[str]]:
@@ -73,17 +73,17 @@ def build_workspace(entity: str, project: str, name: str, images: list[str], lay
     ]
     bars = [
         wr.CustomChart(
-            query={"summaryTable": {"tableKey": f"Results/{chart}_table"}},
+            query={"summaryTable": {"tableKey": f"results/{chart}_table"}},
             chart_name="wandb/bar/v0",
             chart_fields={"label": label, "value": value},
-            chart_strings={"title": f"Results/{chart}"},
+            chart_strings={"title": f"results/{chart}"},
         )
         for chart, (label, value) in BARS.items()
     ]
-    table = wr.WeavePanelSummaryTable(table_name="Results/test_images")
-    look = ws.Section(name="Look", panels=media, is_open=True, layout_settings=ws.SectionLayoutSettings(columns=2, rows=1))
+    table = wr.WeavePanelSummaryTable(table_name="results/test_images")
+    look = ws.Section(name="look", panels=media, is_open=True, layout_settings=ws.SectionLayoutSettings(columns=2, rows=1))
     sections[3:3] = [look]  # before the numbers
-    sections += [ws.Section(name="Results", panels=[*bars, table], is_open=True)]
+    sections += [ws.Section(name="results", panels=[*bars, table], is_open=True)]
     return ws.Workspace(
         entity=entity,
         project=project,

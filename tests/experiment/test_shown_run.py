@@ -79,7 +79,7 @@ def media_of(rows: list[dict[str, Any]]) -> set[str]:
 def test_at_most_twenty_pictures_and_forty_curves_are_seen(records: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
     media = media_of(rows)
     assert 14 <= len(media) <= 20
-    assert {name.partition("/")[0] for name in media} == {"Look", "Results"}
+    assert {name.partition("/")[0] for name in media} == {"look", "results"}
     hidden = {each["metric"]["name"] for each in records if "metric" in each and each["metric"]["options"].get("hidden")}
     scalars = {name for row in rows for name, value in row.items() if isinstance(value, int | float) and "." not in name}
     seen = {name for name in scalars if not name.startswith("_")} - hidden
@@ -92,7 +92,7 @@ def test_at_most_twenty_pictures_and_forty_curves_are_seen(records: list[dict[st
 def test_a_row_an_epoch_with_its_pictures_every_third(rows: list[dict[str, Any]]) -> None:
     *epochs, _ = rows
     assert [row["epoch"] for row in epochs] == list(range(1, EPOCHS + 1))
-    looked = [row["epoch"] for row in epochs if "Look/circle-0001.path" in row]
+    looked = [row["epoch"] for row in epochs if "look/circle-0001.path" in row]
     assert looked == list(range(3, EPOCHS + 1, 3)) == [row["epoch"] for row in epochs if "weights/conv1.weight._type" in row]
 
 
@@ -141,11 +141,11 @@ def test_uploaded_later_it_is_all_there(
     assert not server.unknown
     (known,) = (each for each in server.runs.values() if each.history)
     kept = {each.type if each.type != "run_table" else each.name.split("-")[2]: each for each in server.artifacts.values()}
-    assert kept.keys() == {"Resultstest_images", "Resultsby_class_table", "Resultsconfused_table", "dataset", "model"}
+    assert kept.keys() == {"resultstest_images", "Resultsby_class_table", "Resultsconfused_table", "dataset", "model"}
     assert all(each.committed and each.logged_by == known.name for each in kept.values())
     assert kept["model"].files["weights.ckpt"] == (trained[0] / "checkpoints/weights.ckpt").read_bytes()
     assert kept["dataset"].files["test.txt"] == (trained[0] / "split/test.txt").read_bytes()
-    table = json.loads(kept["Resultstest_images"].files["Results/test_images.table.json"])
+    table = json.loads(kept["resultstest_images"].files["results/test_images.table.json"])
     assert table["columns"] == [
         "image, Deconvolution of conv5, DeNet", "truth", "prediction", "probability", "right", "file",
     ]  # fmt: skip
@@ -154,5 +154,5 @@ def test_uploaded_later_it_is_all_there(
     assert right == sorted(right), "mistakes first"
     for row in table["data"]:
         assert row[4] == (row[1] == row[2])
-        content = kept["Resultstest_images"].files[row[0]["path"]]
+        content = kept["resultstest_images"].files[row[0]["path"]]
         assert hashlib.sha256(content).hexdigest() == row[0]["sha256"]

@@ -76,7 +76,7 @@ def test_rows_and_pictures_have_the_keys_and_the_epoch_and_the_files_bytes(
     assert steps(tmp_path)["val/loss"] == [1, 2], "they are on the disk before the run has ended"
     logger.finish({"final/test/accuracy": 0.75, "command": "python train.py"})
     assert steps(tmp_path) == {
-        "epoch": [1, 2], "val/loss": [1, 2], "Loss/val": [1, 2], "denet/star": [1, 2], "Look/star": [1, 2],
+        "epoch": [1, 2], "val/loss": [1, 2], "loss/val": [1, 2], "denet/star": [1, 2], "look/star": [1, 2],
         "final/test/accuracy": [2],
     }  # fmt: skip
     found = read(tmp_path)

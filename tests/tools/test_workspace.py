@@ -80,31 +80,31 @@ def test_the_view_has_what_runs_log_in_the_order_in_which_people_look(server: Wa
     section: Json = json.loads(view["spec"])["section"]
     assert section["settings"]["xAxis"] == "epoch"
     sections = {each["name"]: each for each in section["panelBankConfig"]["sections"]}
-    assert list(sections) == ["Accuracy", "Loss", "Learned", "Look", "Numbers", "Results"]
-    assert [name for name, each in sections.items() if not each["isOpen"]] == ["Numbers"]
-    curves = {name: sections[name]["panels"] for name in sections if name not in ("Look", "Results")}
+    assert list(sections) == ["accuracy", "loss", "learned", "look", "numbers", "results"]
+    assert [name for name, each in sections.items() if not each["isOpen"]] == ["numbers"]
+    curves = {name: sections[name]["panels"] for name in sections if name not in ("look", "results")}
     for name, panels in curves.items():
         for panel in panels:
             assert (panel["viewType"], panel["config"]["xAxis"]) == ("Run History Line Plot", "epoch")
             assert [each.partition("/")[0] for each in panel["config"]["metrics"]] == [name]
     shown = [metric for panels in curves.values() for panel in panels for metric in panel["config"]["metrics"]]
     assert sorted(shown) == sorted(PANELS.values())
-    assert [panel["config"]["mediaKeys"] for panel in sections["Look"]["panels"]] == [
-        ["Look/circle", "Look/star", "Look/my cat"],
-        ["Look/filters_conv1", "Look/strongest_conv1", "Look/strongest_conv2"],
+    assert [panel["config"]["mediaKeys"] for panel in sections["look"]["panels"]] == [
+        ["look/circle", "look/star", "look/my cat"],
+        ["look/filters_conv1", "look/strongest_conv1", "look/strongest_conv2"],
     ]
-    assert {panel["viewType"] for panel in sections["Look"]["panels"]} == {"Media Browser"}
+    assert {panel["viewType"] for panel in sections["look"]["panels"]} == {"Media Browser"}
     pinned = section["runSets"][0]["runFeed"]["columnPinned"]
     assert {"summary:best/val_accuracy", "summary:final/test/accuracy"} <= pinned.keys()
-    *bars, table = sections["Results"]["panels"]
-    assert "Results/test_images" in json.dumps(table)
+    *bars, table = sections["results"]["panels"]
+    assert "results/test_images" in json.dumps(table)
     logged = results_of_a_run(tmp_path)
     for (name, columns), bar in zip(BARS.items(), bars, strict=True):
-        chart = logged[f"Results/{name}"]
+        chart = logged[f"results/{name}"]
         assert (bar["viewType"], bar["config"]["panelDefId"]) == ("Vega2", chart.spec.spec_name)
         assert chart.table.columns == list(columns)
         assert bar["config"]["fieldSettings"] == chart.spec.fields
-        assert f'"Results/{name}_table"' in json.dumps(bar["config"]["userQuery"])
+        assert f'"results/{name}_table"' in json.dumps(bar["config"]["userQuery"])
 
 
 @pytest.mark.slow

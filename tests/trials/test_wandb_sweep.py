@@ -124,12 +124,12 @@ def logged_as_promised(run: Run) -> None:
     """One row an epoch, with its pictures, under the same names; the summary of the metric is its highest value."""
     *rows, results = run.history
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert {"Results/test_images", "Results/by_class_table", "Results/confused_table"} <= results.keys()
+    assert {"results/test_images", "results/by_class_table", "results/confused_table"} <= results.keys()
     for row in rows:
         assert {"train/loss", "val/accuracy", "test/loss", "lr"} <= row.keys()
-        assert row["Accuracy/val"] == row["val/accuracy"]
+        assert row["accuracy/val"] == row["val/accuracy"]
         pictures = {key: entry for key, entry in row.items() if isinstance(entry, dict)}
-        assert pictures.keys() == {"Look/circle-0001", "Look/filters_conv1"}
+        assert pictures.keys() == {"look/circle-0001", "look/filters_conv1"}
         for picture in pictures.values():
             assert picture["_type"] == "image-file"
             assert len(run.files[picture["path"]]) == picture["size"] > 1000, "the picture has arrived whole"
@@ -166,7 +166,7 @@ def test_two_processes_under_an_agent_stopped_crashed_and_cancelled(
     for run in (stopped, cancelled):
         epochs = [row["epoch"] for row in run.history]
         assert epochs == list(range(1, len(epochs) + 1)), "one run, not one of each process"
-        assert run.history[0]["Loss/train"] == run.history[0]["train/loss"]
+        assert run.history[0]["loss/train"] == run.history[0]["train/loss"]
         assert run.config["processes"] == 2
     assert output.count("resume with: python train.py resume=") == 2
     assert "Traceback" not in output

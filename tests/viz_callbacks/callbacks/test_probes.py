@@ -274,12 +274,12 @@ def test_offline_wandb_gets_pictures_ranges_and_metrics_in_one_row_by_epoch(
     assert sorted(by_epoch) == [1, 2] == [row["epoch"] for row in rows], "one row an epoch"
     for row in by_epoch.values():
         assert {"train/loss", "test/accuracy", "val/mean_per_class", "deconvolution/star-0001/conv2.path"} <= set(row)
-        assert row["Loss/train"] == row["train/loss"]
+        assert row["loss/train"] == row["train/loss"]
         assert row["range/deconvolution/star-0001/conv2/projection"] > 0
         assert ", predicted " in row["denet/circle-0001.caption"]
         assert np.asarray(Image.open(offline / "files" / row["denet/circle-0001.path"])).std() > 10, "not a black picture"
     metrics = {row["metric"]["name"]: row["metric"] for row in records if "metric" in row}
-    assert metrics["Loss/train"]["step_metric"] == metrics["denet/circle-0001"]["step_metric"] == "epoch"
+    assert metrics["loss/train"]["step_metric"] == metrics["denet/circle-0001"]["step_metric"] == "epoch"
     assert metrics["val/accuracy"]["summary"] == {"max": True}
     done = subprocess.run([*leet, "--summary", str(offline)], capture_output=True, text=True, check=True)
     run = json.loads(done.stdout)
