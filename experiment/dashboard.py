@@ -2,7 +2,8 @@
 
 W&B gets every column of ``metrics.csv`` by its own name, which sweeps, filters and tables ask for, but hidden from its
 automatic panels. What is looked at stands there once more by another name: W&B makes a section of each prefix and sorts
-sections and panels by name, so ``accuracy/`` comes first, then ``learned/``, ``look/``, ``loss/`` and ``numbers/``.
+sections and panels by name, so ``accuracy/`` comes first, then ``learned/``, ``look/``, ``loss/``, ``numbers/`` and
+``results/``. `wandb leet` sorts by name too, but knows nothing of hidden names.
 """
 
 import math
@@ -53,7 +54,8 @@ PROBES = 8
 """Of more probes, so many have their sheet in W&B where not all pictures go there."""
 
 PICTURE_FILES = 350
-"""Pictures of a run in W&B. It advises against more than 1,000 files a run, and the table of test images has up to 600."""
+"""Pictures of a run in W&B. It advises against more than 1,000 files a run, and the table of test images has up to 300;
+more would also be more than 150 MB."""
 
 
 def picture_panel(key: str) -> str | None:

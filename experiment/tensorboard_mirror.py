@@ -2,6 +2,8 @@
 
 The step of rows and pictures is the epoch, from 1. What belongs to an epoch is on the disk before the epoch's checkpoint is, so
 a resumed run goes on in the same folder: from its first row on TensorBoard hides what an earlier start has written.
+
+What is looked at has W&B's names, beside those of the columns: TensorBoard sorts by name too, so ``accuracy/`` comes first.
 """
 
 import functools
@@ -17,6 +19,7 @@ from PIL import Image
 
 from configs import SettingsError
 from configs.files import atomic_write_text
+from experiment.dashboard import PANELS, picture_panel
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -46,7 +49,6 @@ class TensorBoardMirror(Logger):
         self.failure: str | None = None
         self._settings = dict(settings)
         self._pictures: dict[str, Path] = {}
-        self._ranges: dict[str, float] = {}
         self._logger: TensorBoardLogger | None = None
 
     @property
@@ -72,8 +74,8 @@ class TensorBoardMirror(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write a row of figures, and with it the pictures since the row before."""
-        row, pictures = {**self._ranges, **metrics}, self._pictures
-        self._ranges, self._pictures = {}, {}
+        row, pictures = {**metrics, **{PANELS[name]: metrics[name] for name in PANELS if name in metrics}}, self._pictures
+        self._pictures = {}
         before = self.failure
         self._attempt(lambda: self._write(int(metrics["epoch"]), row, pictures))
         if self.failure and not before:
@@ -81,9 +83,8 @@ class TensorBoardMirror(Logger):
             print(f"{off}. The run's own record goes on in {self.run}", flush=True)
 
     def log_pictures(self, files: Mapping[str, tuple[Path, str]], values: Mapping[str, float]) -> None:
-        """Keep pictures, each a file with its caption, and values beside them for the next row."""
-        self._pictures |= {key: file for key, (file, _) in files.items()}
-        self._ranges |= values
+        """Keep pictures, each a file with its caption, for the next row. Of values the folder's indices have them all."""
+        self._pictures |= {picture_panel(key) or key: file for key, (file, _) in files.items()}
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the final figures beside the settings, close the files and say how to look at them."""

@@ -18,8 +18,10 @@ from viz_callbacks.drawing.pixels import Pixels, picture_of, robust_range, signe
 if TYPE_CHECKING:
     import wandb
 
-MISTAKES, OTHERS = 150, 50
-"""Test images in the table, at most: three pictures each, so that a run stays below the 1,000 files that W&B advises."""
+MISTAKES, OTHERS = 200, 100
+"""Test images in the table, at most. Each is one file, so that a run stays well below the 1,000 files that W&B advises."""
+
+GAP = 4  # white pixels between the pictures of an image
 
 PAIRS = 30  # of classes that are taken for each other, in the chart
 BATCH = 8  # as many as there are probes, whose projections have fitted into the memory
@@ -66,24 +68,21 @@ def send_results(run: "wandb.Run", verdict: str, results: Results | None) -> Non
     if results is None:
         return
 
-    def picture(pixels: Pixels) -> wandb.Image:
-        return wandb.Image(Image.fromarray(pixels), file_type="jpg")
-
     classes = wandb.Table(["class", "accuracy"], [list(row) for row in results.accuracies])
     pairs = wandb.Table(["true, predicted", "images"], [[f"{a}, {b}", count] for a, b, count in results.confused])
     content: dict[str, object] = {
-        "accuracy/by_class": wandb.plot.bar(classes, "class", "accuracy", "Accuracy of each class on the test images"),
-        "accuracy/confused": wandb.plot.bar(pairs, "true, predicted", "images", "Test images taken for another class"),
+        "results/by_class": wandb.plot.bar(classes, "class", "accuracy", "Accuracy of each class on the test images"),
+        "results/confused": wandb.plot.bar(pairs, "true, predicted", "images", "Test images taken for another class"),
     }
     if results.images:
-        columns: list[str | int] = ["file", "image", "truth", "prediction", "probability", "right"]
-        columns += [f"Deconvolution of {results.layer}", "DeNet"]
+        pictures = f"image, Deconvolution of {results.layer}, DeNet"
+        columns: list[str | int] = [pictures, "truth", "prediction", "probability", "right", "file"]
         rows = [
-            [each.file, picture(each.image), each.truth, each.prediction, each.probability, each.truth == each.prediction,
-             picture(each.deconvolution), picture(each.denet)]
+            [wandb.Image(Image.fromarray(side_by_side(each)), file_type="jpg"), each.truth, each.prediction, each.probability,
+             each.truth == each.prediction, each.file]
             for each in results.images
         ]  # fmt: skip
-        content["look/test_images"] = wandb.Table(columns, rows)
+        content["results/test_images"] = wandb.Table(columns, rows)
     run.log(content)
     name, folder = results.split
     split = wandb.Artifact(f"{name}-split", "dataset", description="the files of each part")
@@ -98,6 +97,15 @@ def send_results(run: "wandb.Run", verdict: str, results: Results | None) -> Non
         run.log_artifact(split)
     else:
         run.use_artifact(split)
+
+
+def side_by_side(image: SeenImage) -> Pixels:
+    """Return a test image and its projections (H, 3 W + 2 GAP, 3): one cell of the table, so that they stay side by side.
+
+    In columns of their own they would be scaled one by one, and stepped through one by one where rows are grouped.
+    """
+    gap = np.full((len(image.image), GAP, 3), 255, np.uint8)
+    return np.concatenate([image.image, gap, image.deconvolution, gap, image.denet], axis=1)
 
 
 def class_accuracies(matrix: Tensor, class_names: Sequence[str]) -> list[tuple[str, float]]:

@@ -70,6 +70,7 @@ PRIVATE_NAMES = {
 CATCHES_ALL = {
     "experiment/wandb_mirror.py": "W&B raises anything, and nothing that it raises may end a training",
     "experiment/tensorboard_mirror.py": "TensorBoard raises anything too",
+    "tools/workspace.py": "W&B raises anything, and it is one line",
     "configs/files.py": "removes a half-written file and raises the error again",
     "experiment/output.py": "removes the folder of a run that can't be set up and raises the error again",
     "train.py": "keeps the traceback of a fault of this project, whatever it is, in the run's folder",

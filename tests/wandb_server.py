@@ -77,6 +77,7 @@ class WandbServer(ArtifactStore):
         self.runs: dict[str, Run] = {}
         self.sweeps: dict[str, Sweep] = {}
         self.agents: dict[str, str] = {}  # to their sweeps
+        self.views: list[Json] = []  # workspaces, as they were sent
         self.unknown: list[str] = []  # operations that no method here answers
         self.lock = threading.RLock()
         server = self
@@ -194,6 +195,13 @@ class WandbServer(ArtifactStore):
     def _Viewer(self, variables: Json) -> Json:
         team = {"edges": [{"node": {"name": ENTITY, "id": "1"}}]}
         return {"viewer": {"id": "1", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": team}}
+
+    def _GetDefaultEntity(self, variables: Json) -> Json:
+        return {"viewer": {"id": "1", "entity": ENTITY}}
+
+    def _UpsertView2(self, variables: Json) -> Json:
+        self.views.append(variables)
+        return {"upsertView": {"view": {"id": f"view{len(self.views)}", "name": variables["name"]}, "inserted": True}}
 
     def _ServerFeaturesQuery(self, variables: Json) -> Json:
         return {"serverInfo": {"features": []}}

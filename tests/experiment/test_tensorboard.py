@@ -18,6 +18,7 @@ import train
 from configs import LoggerSettings, SettingsError
 from datamodules.datamodule import ImageDataModule
 from experiment.csv_recorder import CSVRecorder
+from experiment.dashboard import PANELS, picture_panel
 from experiment.loggers import build_logger, check_logger
 from experiment.run_folder import read_rows
 from experiment.tensorboard_mirror import TensorBoardMirror
@@ -60,7 +61,9 @@ def logger_after_a_restart(run: Path) -> TensorBoardMirror:
 
 
 def log_epoch(logger: TensorBoardMirror, epoch: int, file: Path, loss: float) -> None:
-    logger.log_pictures({"denet/star": (file, "a caption")}, {"range/denet/star/maps": 0.25})
+    logger.log_pictures(
+        {"denet/star": (file, "a caption"), "overview/each/star": (file, "another")}, {"range/denet/star/maps": 0.25}
+    )
     logger.log_metrics({"epoch": float(epoch), "val/loss": loss})
 
 
@@ -73,7 +76,8 @@ def test_rows_and_pictures_have_the_keys_and_the_epoch_and_the_files_bytes(
     assert steps(tmp_path)["val/loss"] == [1, 2], "they are on the disk before the run has ended"
     logger.finish({"final/test/accuracy": 0.75, "command": "python train.py"})
     assert steps(tmp_path) == {
-        "epoch": [1, 2], "val/loss": [1, 2], "range/denet/star/maps": [1, 2], "denet/star": [1, 2], "final/test/accuracy": [2],
+        "epoch": [1, 2], "val/loss": [1, 2], "loss/val": [1, 2], "denet/star": [1, 2], "look/star": [1, 2],
+        "final/test/accuracy": [2],
     }  # fmt: skip
     found = read(tmp_path)
     assert [each.value for each in found.Scalars("val/loss")] == [2.0, 1.5]
@@ -213,9 +217,10 @@ def test_a_training_killed_and_resumed_is_whole_in_tensorboard(tmp_path: Path) -
     indices = {file.parent.name: json.loads(file.read_text()) for file in files}
     sheets = {f"{kind}/{entry['place']}" for kind, index in indices.items() for entry in index.get("3", [])}
     assert len(sheets) > 5
-    ranges = {key for key in found if key.startswith("range/")}
-    assert {key for key in found if not key.startswith("final/")} == columns | sheets | ranges
-    assert all(found[key] == [1, 2, 3] for key in columns | sheets | ranges)
+    sheets = {picture_panel(key) or key for key in sheets}
+    panels = {PANELS[name] for name in columns & PANELS.keys()}
+    assert {key for key in found if not key.startswith("final/")} == columns | sheets | panels
+    assert all(found[key] == [1, 2, 3] for key in columns | sheets | panels)
     assert found["final/test/accuracy"] == [3]
     shutil.rmtree(run / "tensorboard")
     status, output = start(f"resume={run}", "trainer.max_epochs=4")

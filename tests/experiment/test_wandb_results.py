@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datamodules.datamodule import ImageDataModule
-from experiment.wandb_results import PAIRS, choose, class_accuracies, confused_pairs, look_at_test_images
+from experiment.wandb_results import GAP, PAIRS, choose, class_accuracies, confused_pairs, look_at_test_images, side_by_side
 from tests.small_network import small_network
 from viz_callbacks.drawing.pixels import robust_range, signed_picture
 from viz_callbacks.engine.forward import record
@@ -74,3 +74,8 @@ def test_each_image_has_its_own_projections_for_the_class_that_was_predicted(sha
             difference = np.abs(pixels.astype(int) - expected.astype(int))
             assert difference.max() <= 1, "up to the rounding of a batch"
             assert expected.std() > 5
+        strip, (height, width, _) = side_by_side(each), each.image.shape
+        assert strip.shape == (height, 3 * width + 2 * GAP, 3)
+        for position, pixels in enumerate((each.image, each.deconvolution, each.denet)):
+            left = position * (width + GAP)
+            np.testing.assert_array_equal(strip[:, left : left + width], pixels)

@@ -124,7 +124,7 @@ def logged_as_promised(run: Run) -> None:
     """One row an epoch, with its pictures, under the same names; the summary of the metric is its highest value."""
     *rows, results = run.history
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert {"look/test_images", "accuracy/by_class_table", "accuracy/confused_table"} <= results.keys()
+    assert {"results/test_images", "results/by_class_table", "results/confused_table"} <= results.keys()
     for row in rows:
         assert {"train/loss", "val/accuracy", "test/loss", "lr"} <= row.keys()
         assert row["accuracy/val"] == row["val/accuracy"]
