@@ -48,7 +48,7 @@ def look_at_photograph(run: Path, photograph: Path, folder: Path) -> list[Predic
             shutil.copytree(run / "pictures" / kind, folder / "pictures" / kind)
     try:
         seen = lens(photograph)
-    except OSError as problem:
+    except (OSError, ValueError) as problem:  # those of the lens say what is wrong
         raise SettingsError(" ".join(str(problem).split())) from problem
     probes = Probes(
         names=[photograph.name],

@@ -20,6 +20,7 @@ from pages.comparison import (
     label_runs,
     why_incomparable,
 )
+from pages.figure_links import link_figures
 from pages.figures import FIGURES
 from pages.pictures import Sprites, collect_pictures, denet_words
 from pages.render import render
@@ -49,13 +50,14 @@ def write_page(
     labels = label_runs(runs)
     sprites = Sprites(file, inline)
     comparisons = compare_weights(runs, labels)
-    configurations = find_configurations(runs, labels)
+    configurations = find_configurations(runs)
     paired = _paired(runs)
     specs = page_charts(runs, labels)
     pictures = [collect_pictures(run, sprites) for run in runs]
     known = _with_predictions(runs, labels)
     context: dict[str, Any] = {
         "title": ", ".join(labels),
+        "labels": labels,
         "runs": [_describe(run, label, found["units"]) for run, label, found in zip(runs, labels, pictures, strict=True)],
         "comparisons": comparisons,
         "configurations": configurations,
@@ -76,7 +78,8 @@ def write_page(
         "settings": _settings(runs),
     }
     shown = (context["layers"], context["probes"], pictures)
-    context["claims"] = [(each, link_to_picture(each, *shown)) for each in claims]
+    context["claims"] = [(each, link_to_picture(each.shown_by, *shown)) for each in claims]
+    context["figures"] = link_figures(runs, *shown)
     context["data"] = {
         "epochs": context["epochs"],
         "probes": context["probes"],
@@ -101,7 +104,7 @@ def page_charts(runs: Sequence[RunData], labels: Sequence[str]) -> dict[str, cha
     known = _with_predictions(runs, labels)
     if _paired(runs):
         both = (runs[0].predictions, runs[1].predictions)
-        found["per-class"] = mistake_charts.per_class_chart(mistake_charts.per_class_rows(*both))
+        found["per-class"] = mistake_charts.per_class_chart(mistake_charts.per_class_rows(*both), (labels[0], labels[1]))
         found["confusion-difference"] = mistake_charts.confusion_difference_chart(*both, (labels[0], labels[1]))
     else:
         for number, (run, label) in enumerate(known):
@@ -128,6 +131,7 @@ def _describe(run: RunData, label: str, units: dict[str, list[int]]) -> dict[str
     return {
         "label": label,
         "title": run.title,
+        "folder": run.name if label == run.network else "",  # else the label has it
         "missing": run.missing,
         "figures": FIGURES.get(run.settings["model"]["name"]),
         "diverged": run.diverged,
@@ -172,14 +176,19 @@ def _mistakes(known: Sequence[tuple[RunData, str]], paired: bool, sprites: Sprit
         rows.sort(key=lambda row: -pairs[row][loser].confidence)
         lists.append(_gallery(f"{known[winner][1]} right, {known[loser][1]} wrong", rows, known[loser][0], sprites))
     both = [row for row, pair in enumerate(pairs) if not pair[0].right and not pair[1].right]
-    return [*lists, _gallery("Both wrong", both, first, sprites)]
+    both.sort(key=lambda row: -max(each.confidence for each in pairs[row]))
+    return [*lists, _gallery("Both wrong", both, first, sprites, known[:2])]
 
 
-def _gallery(title: str, rows: Sequence[int], loser: RunData, sprites: Sprites) -> dict[str, Any]:
+def _gallery(
+    title: str, rows: Sequence[int], loser: RunData, sprites: Sprites, several: Sequence[tuple[RunData, str]] = ()
+) -> dict[str, Any]:
+    """Return images with what ``loser`` took them for, or each of ``several``."""
     images = []
     for row in rows[:GALLERY]:
         each = loser.predictions[row]
-        words = f"as {each.predicted}, {each.confidence:.0%}"
+        guesses = [(f"{label}: ", run.predictions[row]) for run, label in several] or [("as ", each)]
+        words = "; ".join(f"{start}{guess.predicted}, {guess.confidence:.0%}" for start, guess in guesses)
         images.append({"file": each.file, "true": each.true, "words": words, "source": _thumbnail(loser, row, sprites)})
     return {"title": title, "count": len(rows), "images": images}
 

@@ -41,9 +41,11 @@ def epoch_charts(runs: Sequence[RunData], labels: Sequence[str]) -> dict[str, Ch
             if f"{part}/{name}" in row
         ]
         if points:
-            dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=list(PARTS), range=list(PARTS.values())), title="part")
+            parts = {part: dash for part, dash in PARTS.items() if any(each["part"] == part for each in points)}
+            dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=list(parts), range=list(parts.values())), title="part")
             lines = _lines(points, words, labels, last, dash, percent=name != "loss")
             charts[name] = _with_epoch(lines, stages_of(runs[0]), last)
+    layers = layers_of(runs)
     for name, words in METRICS.items():
         points = [
             {"epoch": row["epoch"], "value": _round(value), "run": label, "layer": key.split("/")[1]}
@@ -53,7 +55,7 @@ def epoch_charts(runs: Sequence[RunData], labels: Sequence[str]) -> dict[str, Ch
             if key.startswith(f"{name}/") and key.count("/") == 1
         ]
         if points:
-            charts[f"metric-{name}"] = _with_epoch(_metric_lines(points, words, labels, last), [], last)
+            charts[f"metric-{name}"] = _with_epoch(_metric_lines(points, labels, layers, last), [], last, words)
     return charts
 
 
@@ -75,11 +77,21 @@ def _lines(
     return [chart]
 
 
-def _metric_lines(points: list[dict[str, Any]], words: str, labels: Sequence[str], last: int) -> list[alt.Chart]:
+def layers_of(runs: Sequence[RunData]) -> list[str]:
+    """Return what metrics have a line for, in one order for all of them: a layer has one colour throughout."""
+    names = [
+        key.split("/") for metric in METRICS for run in runs for row in run.rows for key in row if key.startswith(f"{metric}/")
+    ]
+    return list(dict.fromkeys(parts[1] for parts in names if len(parts) == 2))
+
+
+def _metric_lines(points: list[dict[str, Any]], labels: Sequence[str], layers: list[str], last: int) -> list[alt.Chart]:
+    here = {each["layer"] for each in points}
+    legend = alt.Legend(columns=4, values=[layer for layer in layers if layer in here])
     base = alt.Chart(alt.InlineData(values=points)).encode(
         x=_epoch_axis(last),
-        y=alt.Y("value:Q", title=words, scale=alt.Scale(zero=False)),
-        color=alt.Color("layer:N", scale=alt.Scale(scheme="viridis"), title="layer", legend=alt.Legend(columns=4)),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
+        color=alt.Color("layer:N", scale=alt.Scale(domain=layers, scheme="viridis"), title="layer", legend=legend),
         tooltip=["run:N", "layer:N", "epoch:Q", alt.Tooltip("value:Q", format=".3g")],
     )
     dash = alt.StrokeDash("run:N", scale=alt.Scale(domain=list(labels), range=list(DASHES)), title="run")
@@ -98,7 +110,7 @@ def run_colour(labels: Sequence[str]) -> alt.Color:
     return alt.Color("run:N", scale=alt.Scale(domain=list(labels), range=list(RUN_COLOURS)), title="run")
 
 
-def _with_epoch(lines: Sequence[alt.Chart], stages: list[dict[str, Any]], last: int) -> Chart:
+def _with_epoch(lines: Sequence[alt.Chart], stages: list[dict[str, Any]], last: int, title: str = "") -> Chart:
     epoch = alt.param(name="epoch", value=last)
     now = (
         alt.Chart(alt.InlineData(values=[{"at": each} for each in range(1, last + 1)]))
@@ -113,7 +125,8 @@ def _with_epoch(lines: Sequence[alt.Chart], stages: list[dict[str, Any]], last: 
             layers.append(of_row.mark_rule(strokeDash=[3, 3], color="#999", y=height - 10, y2=HEIGHT))
             words = of_row.mark_text(align="left", baseline="bottom", dx=3, y=height, fontSize=10)
             layers.append(words.encode(text="words:N"))
-    return alt.layer(*layers).add_params(epoch).properties(width=WIDTH, height=HEIGHT)
+    chart: alt.LayerChart = alt.layer(*layers).add_params(epoch).properties(width=WIDTH, height=HEIGHT)
+    return chart.properties(title=alt.TitleParams(title, anchor="start", fontSize=12)) if title else chart
 
 
 def stages_of(run: RunData) -> list[dict[str, Any]]:

@@ -91,29 +91,25 @@ def claim_of_accuracy(runs: Sequence[RunData]) -> Claim:
 
 
 def link_to_picture(
-    claim: Claim, layers: Sequence[str], probes: Sequence[Mapping[str, str]], pictures: Sequence[Mapping[str, Any]]
+    shown_by: str, layers: Sequence[str], probes: Sequence[Mapping[str, str]], pictures: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Return the state of the page that shows what a claim is about in all runs, as its link has it; empty where none does.
+    """Return the state of the page that shows something of all runs, as its link has it; empty where none does.
 
     It is the last epoch that all have, and a test image rather than one that they learnt.
 
     Args:
-        claim: it.
+        shown_by: a layer, DeNet or the curves, as a claim has it.
         layers: those of the page.
         probes: those of the page.
         pictures: of each run, as ``collect_pictures`` returns them.
     """
-    if claim.shown_by == CURVES:
+    if shown_by == CURVES:
         return f"s={CURVES}"
-    kind = "denet" if claim.shown_by == DENET else "deconvolution"
+    kind = "denet" if shown_by == DENET else "deconvolution"
     for number, probe in sorted(enumerate(probes), key=lambda each: each[1]["part"] != "test"):
-        place = probe["place"] if kind == "denet" else f"{probe['place']}/{claim.shown_by}"
+        place = probe["place"] if kind == "denet" else f"{probe['place']}/{shown_by}"
         if epochs := set.intersection(*(set(of_run[kind].get(place, ())) for of_run in pictures)):
-            layer = (
-                f"l={quote(claim.shown_by, safe='')}&s=layer-{layers.index(claim.shown_by)}"
-                if kind != "denet"
-                else f"s={DENET}"
-            )
+            layer = f"l={quote(shown_by, safe='')}&s=layer-{layers.index(shown_by)}" if kind != "denet" else f"s={DENET}"
             return f"e={max(epochs)}&p={number}&{layer}"
     return ""
 

@@ -48,7 +48,7 @@ class Configuration:
     """Trainings that were asked for the same but for their seeds.
 
     Attributes:
-        label: the network's name; the first run's beside it where several configurations have that network.
+        label: the network's name; the first run's folder beside it where several configurations have that network.
         runs: those that came to an end, one of each seed.
         settings: that matter to what was learnt, dotted, without the seeds.
         left_out: how many diverged or left no predictions.
@@ -99,9 +99,20 @@ class Architectures:
 
 
 def label_runs(runs: Sequence[RunData]) -> list[str]:
-    """Return a name for each run: its folder's, numbered where that is not enough."""
+    """Return a name for each run: of one its folder's, of several their networks', with the folder's beside if two have one."""
+    if len(runs) == 1:
+        return [runs[0].name]
+    networks = [run.network for run in runs]
+    return [
+        network if networks.count(network) == 1 else f"{network} ({folder})"
+        for network, folder in zip(networks, _folder_names(runs), strict=True)
+    ]
+
+
+def _folder_names(runs: Sequence[RunData]) -> list[str]:
+    """Return the names of the runs' folders, numbered where several have one."""
     names = [run.name for run in runs]
-    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return [name if names.count(name) == 1 else f"{name}, {number}" for number, name in enumerate(names, start=1)]
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -139,15 +150,16 @@ def _compare(first: RunData, second: RunData) -> PairedComparison:
     return compare_paired(right[0], right[1], np.array([each.group for each in first.predictions]))
 
 
-def find_configurations(runs: Sequence[RunData], labels: Sequence[str]) -> list[Configuration]:
+def find_configurations(runs: Sequence[RunData]) -> list[Configuration]:
     """Put runs that differ only in their seeds together, in the order of the first of each."""
     members: dict[str, list[int]] = {}
     for number, run in enumerate(runs):
         members.setdefault(repr(sorted(_teaching(run).items())), []).append(number)
-    names = [runs[numbers[0]].settings["model"]["name"] for numbers in members.values()]
+    names = [runs[numbers[0]].network for numbers in members.values()]
+    folders = _folder_names(runs)
     found = []
     for name, numbers in zip(names, members.values(), strict=True):
-        label = name if names.count(name) == 1 else f"{name} as in {labels[numbers[0]]}"
+        label = name if names.count(name) == 1 else f"{name} as in {folders[numbers[0]]}"
         ended = [runs[number] for number in numbers if runs[number].predictions and not runs[number].diverged]
         once = {_training(run): run for run in reversed(ended)}  # the same training twice counts once
         found.append(Configuration(label, list(once.values())[::-1], _teaching(runs[numbers[0]]), len(numbers) - len(ended)))

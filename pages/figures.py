@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pages import charts
 from pages.pictures import cut_tiles
-from pages.run_data import RunData
+from pages.run_data import NETWORKS, RunData
 
 SIDE = 200  # pixels of a projection or an image
 TILE = 61  # of a feature map, with the space beside it
@@ -81,7 +81,9 @@ def _find(runs: Iterable[RunData], fits: Callable[[RunData], bool], what: str) -
 
 
 def _find_trained(runs: Sequence[RunData], network: str) -> RunData:
-    return _find(runs, lambda run: run.settings["model"]["name"] == network and not run.diverged, f"a training of {network}")
+    return _find(
+        runs, lambda run: run.settings["model"]["name"] == network and not run.diverged, f"a training of {NETWORKS[network]}"
+    )
 
 
 def _trained_curves(runs: Sequence[RunData], network: str) -> charts.Chart:
@@ -90,7 +92,7 @@ def _trained_curves(runs: Sequence[RunData], network: str) -> charts.Chart:
 
 def _curves(run: RunData) -> charts.Chart:
     """Draw accuracy and loss beside each other."""
-    found = charts.epoch_charts([run], [run.name])
+    found = charts.epoch_charts([run], [run.network])
     both = [found[name] for name in ("accuracy", "loss") if name in found]
     if not both:
         raise MissingError(f"{run.name} has no figures of its epochs")
@@ -109,7 +111,7 @@ def _maps_and_projections(runs: Sequence[RunData], network: str) -> Image.Image:
     """Lay out the layers beside each other: maps above, below them the three channels of the projection."""
     run = _find(
         runs, lambda run: run.settings["model"]["name"] == network and bool(run.pictures["deconvolution"]),
-        f"a run of {network} with maps and projections",
+        f"a run of {NETWORKS[network]} with maps and projections",
     )  # fmt: skip
     index = run.pictures["deconvolution"]
     epoch = max(index)
@@ -167,7 +169,7 @@ def _denet_tiles(run: RunData, place: str, sprites: Sequence[str]) -> list[Tile]
         picture = _open(run, "denet", entry["sprites"].get(name))
         if name is not None and picture is not None:
             words = "DeNet" if wanted.startswith("denet") else "Deconvolution"
-            tiles.append((f"{run.settings['model']['name']}: {words}", picture))
+            tiles.append((f"{run.network}: {words}", picture))
     return tiles
 
 

@@ -69,13 +69,13 @@ def per_class_rows(first: Sequence[Prediction], second: Sequence[Prediction]) ->
     return sorted(rows, key=lambda row: float(row["difference"]))
 
 
-def per_class_chart(rows: Sequence[dict[str, Any]]) -> Chart:
+def per_class_chart(rows: Sequence[dict[str, Any]], labels: tuple[str, str]) -> Chart:
     """Draw each class's difference beside its noise band."""
     values = [{key: row[key] for key in ("class", "images", "difference", "band")} | {"low": -row["band"]} for row in rows]
     base = alt.Chart(alt.InlineData(values=values)).encode(y=alt.Y("class:N", sort=None, title=None))
     noise = base.mark_bar(color="#bbb", opacity=0.6).encode(x="low:Q", x2="band:Q")
     points = base.mark_point(filled=True, size=50, color=RUN_COLOURS[1]).encode(
-        x=alt.X("difference:Q", title="accuracy of the second minus the first", axis=alt.Axis(format="+%", orient="top")),
+        x=alt.X("difference:Q", title=f"accuracy of {labels[1]} minus {labels[0]}", axis=alt.Axis(format="+%", orient="top")),
         tooltip=["class:N", "images:Q", alt.Tooltip("difference:Q", format="+.1%")],
     )
     return alt.layer(noise, points).properties(width=WIDTH, height=alt.Step(14))
@@ -135,9 +135,10 @@ def _matrix(
         for (true, predicted), count in counts.items()
         if count
     ]
-    step = alt.Step(20 if len(classes) < 30 else 9)
+    step = alt.Step(20 if len(classes) < 30 else 11)  # as high as the letters of the classes' names
     chart: alt.Chart = (
-        alt.Chart(alt.InlineData(values=values), title=title)
+        # On white in the dark too, where the smallest shares would be the brightest ones or none at all.
+        alt.Chart(alt.InlineData(values=values), title=title, view=alt.ViewBackground(fill="white"))
         .mark_rect()
         .encode(
             x=alt.X("predicted:N", scale=alt.Scale(domain=classes)),

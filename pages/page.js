@@ -89,7 +89,7 @@
   }
 
   function rangeWords(ranges) {
-    const words = Object.entries(ranges).map(([name, value]) => `${name} ${value === null ? "not finite" : `±${value}`}`);
+    const words = Object.entries(ranges).map(([name, value]) => `${name.replace("-", " ")} ${value === null ? "not finite" : `±${value}`}`);
     return words.length ? `grey is 0; white and black: ${words.join(", ")}` : "";
   }
 
@@ -113,6 +113,10 @@
       if (entry) setTile(tile, entry, index);
       else tile.style.backgroundImage = "none";
     });
+    if (entry?.filters) {
+      cell.style.setProperty("--columns", entry.filters.columns);
+      cell.style.setProperty("--rows", Math.ceil(entry.filters.of / entry.filters.columns));
+    }
     if (kind === "top_activations") showStrips(cell.querySelector(".strips"), entry, entry?.maps ?? []);
   }
 
@@ -196,7 +200,7 @@
     const index = run.pictures.units[state.l].indexOf(state.u);
     const entry = entryOf(state.r, "deconvolution", state.l);
     $("map-title").textContent = `${run.label}: map ${state.u} of ${state.l}, ${page.probes[state.p].name}, epoch ${state.e}`;
-    if (entry) $("map-note").textContent = entry.note + (entry.silent.includes(state.u) ? " This map is silent here." : "");
+    if (entry) $("map-note").textContent = entry.note + (entry.silent.includes(state.u) ? ". This map is silent here." : "");
     else sayAbsent($("map-note"), state.r, "deconvolution", state.l);
     $("map-range").textContent = entry ? rangeWords(entry.ranges) : "";
     $("map-tile").style.backgroundImage = "none";

@@ -31,7 +31,7 @@ TILE = 48  # pixels a side of a map on the page: smaller ones are enlarged, so t
 ZERO = 128  # the grey level of 0
 DENET = {
     "denet-true-class": "DeNet, true class",
-    "denet-true-class-no-biases": "DeNet, true class, biases left alone",
+    "denet-true-class-no-biases": "DeNet, true class, no biases",
     "denet-predicted-class": "DeNet, predicted class",
 }
 
@@ -198,9 +198,10 @@ def _encode(tiles: Grey, side: int) -> bytes:
 
 def _denet(run: RunData, entry: Entry, sprites: Sprites) -> Entry:
     facts = _facts(entry)
-    facts["ranges"] = {name: value for name, value in facts["ranges"].items() if name.startswith("DeNet")}
     folder = run.folder / "pictures/denet"
-    names = [name for name in entry.get("words", DENET) if name in entry["sprites"]]  # older runs have fewer
+    words = entry.get("words", DENET)
+    names = [name for name in words if name in entry["sprites"]]  # older runs have fewer
+    facts["ranges"] = {words[name]: facts["ranges"][words[name]] for name in names if words[name] in facts["ranges"]}
     facts["sprites"] = {name: sprites.add_smaller(folder / entry["sprites"][name], PROJECTION) for name in names}
     return facts
 

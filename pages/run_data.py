@@ -25,6 +25,10 @@ KINDS = {
 }
 
 
+NETWORKS = {"alexnet": "AlexNet", "zfnet": "ZFNet"}
+DATA = {"caltech101": "Caltech-101", "shapes": "generated shapes"}
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a run predicted for one test image at its end.
@@ -82,7 +86,14 @@ class RunData:
     @property
     def title(self) -> str:
         """Network and data set."""
-        return f"{self.settings['model']['name']} on {self.settings['data']['name']}"
+        data = self.settings["data"]["name"]
+        return f"{self.network} on {DATA.get(data, data)}"
+
+    @property
+    def network(self) -> str:
+        """The network's name, as its paper writes it."""
+        name: str = self.settings["model"]["name"]
+        return NETWORKS.get(name, name)
 
     @property
     def max_epochs(self) -> int:

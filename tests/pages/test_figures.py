@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import page as program
-from pages.claims import Claim, claim_of_accuracy, link_to_picture, read_claims, report_difference
+from pages.claims import claim_of_accuracy, link_to_picture, read_claims, report_difference
 from pages.figures import GAP, LINE, SIDE, TILE, write_figures
 from pages.run_data import read_run
 from pages.statistics import mcnemar_mid_p, undecided_from
@@ -91,7 +91,7 @@ def test_a_claim_leads_to_the_last_picture_of_a_test_image_that_all_runs_have() 
     ]
 
     def link(shown_by: str) -> str:
-        return link_to_picture(Claim("", "", "", "", "", shown_by), ["conv0", "conv 1"], probes, runs)
+        return link_to_picture(shown_by, ["conv0", "conv 1"], probes, runs)
 
     assert link("conv 1") == "e=2&p=1&l=conv%201&s=layer-1"
     assert link("denet") == "e=4&p=0&s=denet"

@@ -89,7 +89,8 @@ def test_a_run_without_pictures_beside_one_that_has_them(browser: Browser, tmp_p
     assert program.main([str(one), str(two), "--out", str(tmp_path / "both.html")]) == 0
     shown = Shown(browser, tmp_path / "both.html")
     assert (
-        shown.page.locator(".cell[data-run='1'][data-layer='conv1'] .absent").text_content() == "two has no pictures of conv1."
+        shown.page.locator(".cell[data-run='1'][data-layer='conv1'] .absent").text_content()
+        == "ZFNet has no pictures of conv1."
     )
     assert shown.page.locator(".cell[data-run='0'][data-layer='conv1'] .absent").is_hidden()
     assert (shown.faults, Axe().run(shown.page).violations_count) == ([], 0)
@@ -101,5 +102,5 @@ def test_of_two_runs_the_second_one_alone_has_mistakes_to_show(tmp_path: Path) -
     (one / "predictions.csv").unlink()
     assert program.main([str(one), str(two), "--out", str(tmp_path / "both.html")]) == 0
     text = (tmp_path / "both.html").read_text()
-    assert "Wrong by whole, the surest first (1)" in text
-    assert "Wrong by killed" not in text
+    assert "Wrong by AlexNet (whole), the surest first (1)" in text
+    assert "Wrong by AlexNet (killed)" not in text

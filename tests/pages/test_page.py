@@ -69,9 +69,9 @@ def test_a_map_opens_large_by_click_and_by_link_and_the_arrows_turn_over_its_nei
 ) -> None:
     shown = Shown(browser, comparison)
     page = shown.page
-    page.get_by_label("map 3 of conv2, alexnet").click()
+    page.get_by_label("map 3 of conv2, AlexNet (alexnet)").click()
     assert page.locator("dialog").is_visible()
-    assert page.locator("#map-title").text_content() == "alexnet: map 3 of conv2, Faces-image_0001, epoch 4"
+    assert page.locator("#map-title").text_content() == "AlexNet (alexnet): map 3 of conv2, Faces-image_0001, epoch 4"
     assert page.locator("#map-history").text_content() == "24", "the epochs that have pictures"
     assert page.locator("#map-history [aria-current]").get_attribute("aria-label") == "epoch 4"
     page.get_by_label("epoch 2", exact=True).click()
@@ -83,7 +83,7 @@ def test_a_map_opens_large_by_click_and_by_link_and_the_arrows_turn_over_its_nei
     page.keyboard.press("Escape")
     assert not page.locator("dialog").is_visible()
     linked = Shown(browser, comparison, "#e=2&p=1&l=conv2&u=12&r=0")
-    assert linked.page.locator("#map-title").text_content() == "alexnet: map 12 of conv2, a-b, epoch 2"
+    assert linked.page.locator("#map-title").text_content() == "AlexNet (alexnet): map 12 of conv2, a-b, epoch 2"
     assert (linked.page.locator("#map-patches").text_content() or "").startswith("The run kept none of this map")
     assert shown.faults == linked.faults == []
     linked.close()
@@ -101,7 +101,7 @@ def test_arrow_keys_turn_over_the_epochs_and_the_best_ones_are_marked(browser: B
     assert marks == ["3", "3"], "of both runs"
     page.locator("header a", has_text="epoch 3").first.click()
     page.wait_for_function("document.getElementById('epoch').value === '3'")
-    assert "best of alexnet" in (page.locator("#epoch").get_attribute("aria-valuetext") or "")
+    assert "best of AlexNet (alexnet)" in (page.locator("#epoch").get_attribute("aria-valuetext") or "")
     shown.close()
 
 
@@ -160,7 +160,7 @@ def test_pictures_that_came_while_their_section_was_out_of_sight_are_seen_there(
 
 def test_hostile_names_are_words(browser: Browser, comparison: Path) -> None:
     shown = Shown(browser, comparison)
-    assert shown.page.title().startswith("alexnet, <img src=x")
+    assert shown.page.title().startswith("AlexNet (alexnet), AlexNet (<img src=x")
     assert "</script>" in (shown.page.locator("#mistakes").text_content() or ""), "the name of the class is shown as it is"
     assert shown.faults == []
     shown.close()
@@ -171,8 +171,8 @@ def test_hostile_names_are_words(browser: Browser, comparison: Path) -> None:
 @pytest.mark.parametrize("link", ["", "#e=4&p=0&l=conv1&u=3"])
 def test_everybody_can_use_it(browser: Browser, comparison: Path, dark: bool, width: int, link: str) -> None:
     shown = Shown(browser, comparison, link, width, dark)
-    shown.page.evaluate("document.querySelector('.chart').scrollIntoView()")  # charts are drawn when they come into view
-    shown.page.wait_for_selector(".chart svg")
+    shown.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # opens what is closed and draws all charts
+    shown.page.wait_for_function("[...document.querySelectorAll('.chart')].every(chart => chart.querySelector('svg'))")
     found = Axe().run(shown.page)
     assert found.violations_count == 0, found.generate_report()
     assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "no sideways scrolling"

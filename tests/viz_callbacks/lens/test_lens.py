@@ -112,6 +112,24 @@ def test_what_is_transparent_is_white(lens: Lens) -> None:
     assert (lens(glass).pictures == 255).all()
 
 
+def test_grey_of_16_bits_is_the_same_as_of_8(lens: Lens, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
+    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "wide.png")
+    assert torch.equal(lens(tmp_path / "wide.png").pictures, lens(Image.fromarray(levels).convert("RGB")).pictures)
+    with pytest.raises(ValueError, match="no fixed range"):
+        lens(Image.fromarray(levels.astype(np.float32)))
+
+
+@pytest.mark.parametrize("kept", [0, 100, 1000])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "gif"])
+def test_a_file_that_is_cut_short_is_named(lens: Lens, tmp_path: Path, suffix: str, kept: int) -> None:
+    file = tmp_path / f"cut.{suffix}"
+    photograph().resize((200, 200)).save(file)
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(OSError, match=file.name):
+        lens(file)
+
+
 def test_a_grey_network_takes_grey_and_shows_it() -> None:
     grey = Lens(network(channels=1))
     seen = grey(photograph())
