@@ -42,6 +42,8 @@ def look(options: argparse.Namespace) -> int:
     print(lens)
     seen = lens(options.photographs)
     print(seen)
+    if seen.left_out:
+        print(seen.left_out)
     out: Path = options.out or Path(f"{options.photographs[0].stem}-seen.png")
     seen.picture(options.layers, options.classes).save(out)
     print(f"Open {out}: what each layer sees")

@@ -1,9 +1,5 @@
 """Image files: which files are images, and how one becomes the square of pixels that every data set stores."""
 
-import os
-import stat
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -11,27 +7,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from configs import DataSettings
 from datamodules.cache import BrokenImageError, Pixels, cached_images, decode_all, refuse_broken
 from datamodules.datasets import Images
+from viz_callbacks.lens.image_files import FORMATS, UnreadableImageError, as_people_see_it, open_image
 
 SIDE = 256  # pixels; every photograph is stored as a square of this size
 
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""What Pillow may read: the formats of photographs. Others of its formats start programs (EPS) or are hardly ever tested."""
-
 SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information", "@eadir"})
 """What systems leave among people's files, in lower case."""
-
-UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, OverflowError, MemoryError, RuntimeError,
-    struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow raises for files that are cut short, changed or no images: it has no error of its own for them."""
-
-WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")  # 16 bits for each pixel
 
 
 def is_hidden(path: Path) -> bool:
@@ -60,31 +46,19 @@ def decode(path: Path) -> Pixels:
         BrokenImageError: the file is missing or no sound image.
     """
     with _opened(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)  # cameras store how they were held beside the pixels
-        return np.array(_rgb(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        return np.array(as_people_see_it(image).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image file; all that Pillow raises on the way becomes BrokenImageError."""
+    """Open an image file; whatever is wrong with it becomes BrokenImageError."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError("it is no file")  # a pipe would be waited for without end
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             yield image
-    except UNREADABLE as error:
-        raise BrokenImageError(path, _reason(error)) from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in WIDE_GREY:
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError("its values have no fixed range: save it with 8 or 16 bits")
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        transparent = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), transparent).convert("RGB")
-    return image.convert("RGB")
+    except UnreadableImageError as error:
+        raise BrokenImageError(path, error.reason) from error
+    except OSError as error:
+        raise BrokenImageError(path, error.strerror or str(error)) from error
 
 
 def read_grey(path: Path) -> NDArray[np.float32]:
@@ -107,14 +81,6 @@ def upright_size(path: Path) -> tuple[int, int]:
     with _opened(path) as image:
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the orientation; these lie on their side
         return image.size[::-1] if turned else image.size
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "it is no image of a known format"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 class DecodedImages:

@@ -64,19 +64,18 @@ def build_probes(data: ImageDataModule, names: list[str]) -> Probes:
     """
     found = probe_images(data, names)
     images = torch.stack([each.pixels for each in found])
-    probes = Probes(
-        names=[each.name for each in found],
-        images=data.normalise(images),
-        pictures=images,
-        targets=torch.tensor([each.target for each in found]),
-        class_names=data.class_names,
-        notes=[each.note for each in found],
-        masks=torch.stack([each.mask for each in found]),
-    )
-    folders = [probes.folder(number) for number in range(len(found))]
-    if repeated := [name for name, folder in zip(probes.names, folders, strict=True) if folders.count(folder) > 1]:
-        raise SettingsError(f"viz.probes: {', '.join(repeated)} would have pictures of one name; rename all but one")
-    return probes
+    try:
+        return Probes(
+            names=[each.name for each in found],
+            images=data.normalise(images),
+            pictures=images,
+            targets=torch.tensor([each.target for each in found]),
+            class_names=data.class_names,
+            notes=[each.note for each in found],
+            masks=torch.stack([each.mask for each in found]),
+        )
+    except ValueError as problem:
+        raise SettingsError(f"viz.probes: {problem}") from problem
 
 
 def reference_images(data: ImageDataModule) -> ReferenceImages:

@@ -125,7 +125,7 @@ def _with_epoch(lines: Sequence[alt.Chart], stages: list[dict[str, Any]], last: 
             layers.append(of_row.mark_rule(strokeDash=[3, 3], color="#999", y=height - 10, y2=HEIGHT))
             words = of_row.mark_text(align="left", baseline="bottom", dx=3, y=height, fontSize=10)
             layers.append(words.encode(text="words:N"))
-    chart: alt.LayerChart = alt.layer(*layers).add_params(epoch).properties(width=WIDTH, height=HEIGHT)
+    chart: Chart = alt.layer(*layers).add_params(epoch).properties(width=WIDTH, height=HEIGHT)
     return chart.properties(title=alt.TitleParams(title, anchor="start", fontSize=12)) if title else chart
 
 

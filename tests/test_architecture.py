@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "viz_callbacks": ("viz_callbacks.lens", "viz_callbacks.callbacks"),
     # Images, networks, and one run of a network on images.
-    "datamodules": ("configs",),
+    "datamodules": ("configs", "viz_callbacks.lens.image_files"),
     "lightning_modules": ("configs",),
     # A page shows what a run left on disk, wherever that is: it needs neither network nor data set.
     "pages": ("configs",),

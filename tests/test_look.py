@@ -77,6 +77,14 @@ def test_one_of_torchvisions_networks(tmp_path: Path, capsys: pytest.CaptureFixt
         assert 3 * 224 < picture.width < 4 * 224
 
 
+def test_a_transformer_shows_what_it_can(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo, out = photograph(tmp_path / "photo.png"), tmp_path / "out.png"
+    assert look.main([str(photo), "--network", "vit_b_32", "--untrained", "--out", str(out)]) == 0
+    assert "Without DeNet: No backward rule is known for " in capsys.readouterr().out
+    with Image.open(out) as picture:
+        assert picture.height < 400, "the image and conv_proj"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -102,7 +110,10 @@ def test_mistakes_are_one_line(
 def test_what_is_no_photograph_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     network = ["--network", "squeezenet1_1", "--untrained"]
-    for name in ("text.jpg", "missing.jpg"):
+    photograph(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("text.jpg", "missing.jpg", "cut.png"):
         assert look.main([str(tmp_path / name), *network]) == 2
         assert name in capsys.readouterr().err
 

@@ -52,7 +52,7 @@ def build_workspace(entity: str, project: str, name: str, images: list[str], lay
         images: W&B's names of pictures that show single images.
         layers: of those that show layers.
     """
-    import wandb_workspaces.reports.v2 as wr  # here, as it may not be installed
+    import wandb_workspaces.reports.v2.interface as wr  # here, as it may not be installed
     import wandb_workspaces.workspaces as ws
 
     sections = [
@@ -66,7 +66,7 @@ def build_workspace(entity: str, project: str, name: str, images: list[str], lay
         )
         for section, is_open in FIGURES.items()
     ]
-    media = [
+    look = [
         wr.MediaBrowser(title=title, media_keys=keys, num_columns=1)
         for title, keys in (("Each image through all layers", images), ("Filters and strongest activations", layers))
         if keys
@@ -81,8 +81,8 @@ def build_workspace(entity: str, project: str, name: str, images: list[str], lay
         for chart, (label, value) in BARS.items()
     ]
     table = wr.WeavePanelSummaryTable(table_name="results/test_images")
-    look = ws.Section(name="look", panels=media, is_open=True, layout_settings=ws.SectionLayoutSettings(columns=2, rows=1))
-    sections[3:3] = [look]  # before the numbers
+    layout = ws.SectionLayoutSettings(columns=2, rows=1)
+    sections[3:3] = [ws.Section(name="look", panels=[*look], is_open=True, layout_settings=layout)]  # before the numbers
     sections += [ws.Section(name="results", panels=[*bars, table], is_open=True)]
     return ws.Workspace(
         entity=entity,
@@ -116,7 +116,9 @@ def save_workspace(runs: list[Path], name: str) -> str:
     try:
         wandb.setup(wandb.Settings(silent=True))
         owner = entity or wandb.Api().default_entity
-        return str(build_workspace(str(owner), project, name, images, layers).save().url)
+        workspace = build_workspace(str(owner), project, name, images, layers)
+        workspace.save()  # type: ignore[no-untyped-call]  # W&B gives it no types
+        return str(workspace.url)
     except Exception as problem:  # W&B promises no type: its own errors, its service's, its server's
         raise SettingsError(f"W&B: {str(problem).strip().splitlines()[0]}") from problem
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from configs import SettingsError
 from datamodules.cache import Pixels
-from datamodules.decoding import FORMATS, SIDE, decode, image_suffixes, is_hidden, is_image, read_grey, upright_size
+from datamodules.decoding import SIDE, decode, image_suffixes, is_hidden, is_image, read_grey, upright_size
+from viz_callbacks.lens.image_files import FORMATS
 
 ENDS = {
     "AVIF": "avif", "BMP": "bmp", "GIF": "gif", "JPEG": "jpg", "JPEG2000": "jp2", "MPO": "mpo", "PNG": "png", "PPM": "ppm",

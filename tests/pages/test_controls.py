@@ -107,7 +107,7 @@ def test_the_mouse_moves_the_slider_and_play_turns_over_the_epochs_until_it_is_p
 def test_keys_reach_the_slider_before_the_pictures_that_it_moves(browser: Browser, both: Path) -> None:
     shown = Shown(browser, both)
     page = shown.page
-    reached = []
+    reached: list[str] = []
     while "epoch" not in reached and len(reached) < 10:
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))

@@ -13,14 +13,15 @@ class DeNetPictures(ProbePictures):
     """Per probe: DeNet for the true and for the predicted class, beside Deconvolution of the last convolution layer.
 
     The report's Figures 12 and 13; the method is its section 7, which subtracts the biases of dense layers. Beside it is shown
-    what comes of leaving them alone. A network without classes has none. Arguments as for ``ProbePictures``.
+    what comes of leaving them alone. A network without classes, or with a layer that has no way back, has none.
+    Arguments as for ``ProbePictures``.
     """
 
     name = "denet"
 
     def draw(self, snapshot: ProbeSnapshot, epoch: int) -> Iterator[Picture]:
         """Yield one picture for each probe."""
-        if not snapshot.has_classes:
+        if not snapshot.has_denet:
             return
         last = snapshot.layers[-1]
         projections = {

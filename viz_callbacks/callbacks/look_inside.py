@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -14,9 +14,10 @@ from viz_callbacks.callbacks.deconvolution import DeconvolutionPictures
 from viz_callbacks.callbacks.denet import DeNetPictures
 from viz_callbacks.callbacks.overview import OverviewPictures
 from viz_callbacks.callbacks.probes import Probes
-from viz_callbacks.engine.feature_maps import convolution_layers
+from viz_callbacks.engine.feature_maps import convolution_layers, open_layers
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.graph import trace_network
+from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.tracing import UntraceableError
 from viz_callbacks.lens.photographs import InputFormat, Photograph, name_of
 from viz_callbacks.lens.seen import AT_MOST, evenly_chosen
@@ -32,7 +33,7 @@ class LookInside(Callback):
     Args:
         probes: the images to look at: files, Pillow images, arrays or tensors (``lens.photographs.Photograph``) [default: the
             first ones, eight at most, of the validation's first batch, or else the training's].
-        layers: names of convolution layers, or all.
+        layers: names of convolution layers, or one name; or all that have a way back.
         every_n_epochs: how often; the last epoch is always looked at.
         folder: of the pictures: ``overview/``, ``deconvolution/`` and ``denet/``.
         network: the name of the LightningModule's attribute that is the network, ``""`` for itself [default: found].
@@ -41,15 +42,16 @@ class LookInside(Callback):
         std: of each channel, likewise.
 
     Raises:
-        ValueError: only one of mean and std is given. When the training starts: the network isn't found, or there is no such
-            layer; when it first looks: probes need mean and std, and these aren't found.
+        ValueError: only one of mean and std is given, or no layer. When the training starts: the network isn't found; there is
+            no such layer, or no way back from it; or probes need mean and std, and these aren't found.
+        OSError: when the training starts: a probe can't be read.
         UntraceableError: when the training starts: the network can't be followed.
     """
 
     def __init__(
         self,
         probes: Sequence[Photograph] | None = None,
-        layers: Sequence[str] | Literal["all"] = "all",
+        layers: str | Sequence[str] = "all",
         *,
         every_n_epochs: int = 1,
         folder: str | Path = "pictures",
@@ -62,8 +64,10 @@ class LookInside(Callback):
             raise ValueError("Give both mean and std, or neither.")
         if probes is not None and (isinstance(probes, str | Path) or len(probes) == 0):
             raise ValueError("probes must be a list of at least one photograph, or None for images of the validation.")
+        if not layers:
+            raise ValueError("layers must name at least one convolution layer, or be 'all'.")
         self.probes = probes
-        self.layers = layers
+        self.layers = None if layers == "all" else [layers] if isinstance(layers, str) else list(layers)
         self.every_n_epochs = every_n_epochs
         self.folder = Path(folder)
         self.network = network
@@ -72,34 +76,36 @@ class LookInside(Callback):
         self._callbacks: list[PictureCallback] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the network and its layers, so that a mistake is told before it costs an epoch."""
+        """Find the network, its layers and the images, so that a mistake is told before it costs an epoch."""
         self._callbacks = []
         if self.network is None:
             self.network = find_network(pl_module)
-        known = convolution_layers(pl_module.get_submodule(self.network))
-        unknown = [] if self.layers == "all" else [layer for layer in self.layers if layer not in known]
+        known = convolution_layers(_part(pl_module, self.network))
+        unknown = [layer for layer in self.layers or () if layer not in known]
         if unknown or not known:
             raise ValueError(
                 f"There is no convolution layer {', '.join(unknown)}; the network has {', '.join(known) or 'none'}."
             )
+        if self.every_n_epochs > 0 and trainer.is_global_zero:
+            self._callbacks = self._build(trainer, _part(pl_module, self.network))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the pictures where they are due, on rank zero."""
-        if not trainer.is_global_zero:
-            return
         if not self._callbacks:
-            self._callbacks = self._build(trainer, pl_module)
+            return
         for callback in self._callbacks:
             callback.on_train_epoch_end(trainer, pl_module)
         self._callbacks[0].on_train_epoch_start(trainer, pl_module)  # lets go of what they shared
 
-    def _build(self, trainer: Trainer, pl_module: LightningModule) -> list[PictureCallback]:
-        """Return the callbacks that make the pictures."""
-        assert self.network is not None
-        network = pl_module.get_submodule(self.network)
-        probes = self._find_probes(trainer, network)
-        all_layers = convolution_layers(network)
-        layers = all_layers if self.layers == "all" else list(self.layers)
+    def _build(self, trainer: Trainer, network: nn.Module) -> list[PictureCallback]:
+        """Return the callbacks that make the pictures, and say what there won't be pictures of."""
+        probes, traces = self._find_probes(trainer, network)
+        with_way_back, left_out = open_layers(traces)
+        if blocked := [layer for layer in self.layers or () if layer not in with_way_back]:
+            raise ValueError(f"There is no way back from {', '.join(blocked)}. {left_out}")
+        if left_out:
+            print(f"LookInside: {left_out}", flush=True)
+        layers = self.layers or with_way_back
         options: dict[str, Any] = {"every_n_epochs": self.every_n_epochs, "network": self.network}
         return [
             OverviewPictures(self.folder / "overview", probes, layers=evenly_chosen(layers, AT_MOST), **options),
@@ -107,7 +113,8 @@ class LookInside(Callback):
             DeNetPictures(self.folder / "denet", probes, **options),
         ]
 
-    def _find_probes(self, trainer: Trainer, network: nn.Module) -> Probes:
+    def _find_probes(self, trainer: Trainer, network: nn.Module) -> tuple[Probes, list[LayerTrace]]:
+        """Return the images to look at, and what the network makes of the first one."""
         dataset, images, targets = first_images(trainer)
         normalisation = self.normalisation or find_normalisation(dataset)
         mean, std = normalisation or ((0.0,), (1.0,))
@@ -123,12 +130,21 @@ class LookInside(Callback):
             pictures, images = format_.prepare(self.probes)
             pictures = pictures if normalisation else on_own_range(images)
             targets = torch.full((len(images),), -1)
-        output = record(network, images[:1].to(next(network.parameters())))[-1].output
+        traces = record(network, images[:1].to(next(network.parameters())))
+        output = traces[-1].output
         classes = output.shape[1] if output.ndim == 2 else 0
         class_names = list(self.class_names or getattr(dataset, "classes", None) or map(str, range(classes)))
         if len(class_names) != classes and classes:
             raise ValueError(f"class_names holds {len(class_names)} names; the network has {classes} classes.")
-        return Probes(names, images, pictures, targets, class_names, notes=[""] * len(names))
+        return Probes(names, images, pictures, targets, class_names, notes=[""] * len(names)), traces
+
+
+def _part(module: LightningModule, name: str) -> nn.Module:
+    try:
+        return module.get_submodule(name)
+    except AttributeError as problem:
+        parts = ", ".join(repr(part) for part, _ in module.named_children()) or "none"
+        raise ValueError(f"{type(module).__name__} has no part network={name!r}; it has {parts}.") from problem
 
 
 def find_network(module: LightningModule) -> str:

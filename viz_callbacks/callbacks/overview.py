@@ -21,7 +21,8 @@ class OverviewPictures(ProbePictures):
 
     DeNet comes as the report has it and with the biases of dense layers left alone. Each tile is on its own scale. One picture
     for all probes: ``all/epoch-001.jpg``. With ``own_sheets`` each probe has one by itself too, ``each/<probe>/epoch-001.jpg``,
-    with the strongest maps of each layer below its projection. A network without classes has no DeNet.
+    with the strongest maps of each layer below its projection. A network without classes has no DeNet,
+    nor has one with a layer that has no way back; layers behind that are left out.
 
     Args:
         folder: as for ``PictureCallback``.
@@ -54,7 +55,7 @@ class OverviewPictures(ProbePictures):
         """Yield one picture for all probes, then one for each where that is asked for."""
         projections = {layer: snapshot.deconvolution(layer) for layer in self.layers or snapshot.layers}
         then = ""
-        if snapshot.has_classes:
+        if snapshot.has_denet:
             then = ", then DeNet of the true class"
             projections["DeNet"] = snapshot.denet(snapshot.targets)
             projections["DeNet, no biases"] = snapshot.denet(snapshot.targets, subtract_bias=False)

@@ -30,6 +30,9 @@ class Probes:
         notes: words about each image for the captions, such as the part of the data that it belongs to.
         masks: (P, H, W) of bool, true on the object, false everywhere where it is not known; None where none is.
         shared_snapshot: what the callbacks of a training share, see ``snapshot``.
+
+    Raises:
+        ValueError: two images would have pictures of one name, so that one would overwrite the other's.
     """
 
     names: list[str]
@@ -40,6 +43,11 @@ class Probes:
     notes: list[str]
     masks: Tensor | None = None
     shared_snapshot: SharedSnapshot = field(default_factory=SharedSnapshot, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        folders = [self.folder(number) for number in range(len(self.names))]
+        if repeated := [name for name, folder in zip(self.names, folders, strict=True) if folders.count(folder) > 1]:
+            raise ValueError(f"{', '.join(repeated)} would have pictures of one name; rename all but one")
 
     def folder(self, number: int) -> str:
         """Return the name of a probe's folder and of its key in W&B: Faces-image_0001. A long one is cut, and stays unique."""

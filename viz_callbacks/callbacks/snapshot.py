@@ -12,7 +12,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps
+from viz_callbacks.engine.backward import blocked_layers
+from viz_callbacks.engine.feature_maps import feature_maps, open_layers
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.probabilities import class_probabilities
@@ -52,8 +53,8 @@ class ProbeSnapshot:
 
     @cached_property
     def layers(self) -> list[str]:
-        """The names of the convolution layers, first to last."""
-        return convolution_layers(self.network)
+        """The names of the convolution layers that can be projected to the pixels, first to last."""
+        return open_layers(self.traces)[0]
 
     @property
     def logits(self) -> Tensor:
@@ -64,6 +65,11 @@ class ProbeSnapshot:
     def has_classes(self) -> bool:
         """Whether the output is one value for each class."""
         return self.logits.ndim == 2
+
+    @cached_property
+    def has_denet(self) -> bool:
+        """Whether classes can be projected to the pixels: they are there, and each layer has a way back."""
+        return self.has_classes and self.traces[-1].name not in blocked_layers(self.traces)
 
     @cached_property
     def predicted(self) -> Tensor:

@@ -3,7 +3,9 @@
 import functools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from viz_callbacks.drawing import palette
@@ -15,10 +17,19 @@ COLUMN_GAP = 16  # between the parts of a sheet
 TILE_GAP = 8  # between the pictures of a row
 
 
-@functools.cache  # Pillow reads it anew each time
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the one font of all sheets, Pillow's own, in a size in pixels."""
-    return ImageFont.load_default(size)
+def font(size: int, words: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the font to write words in, in a size in pixels.
+
+    It is Pillow's own, or matplotlib's for words with letters that Pillow's lacks: those with accents, Greek, Cyrillic.
+    """
+    return _font(size, plain=words.replace("±", "").isascii())
+
+
+@functools.cache  # a file is read anew each time
+def _font(size: int, plain: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    if plain:
+        return ImageFont.load_default(size)
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def stack_vertically(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -49,8 +60,8 @@ def labelled_row(tiles: Sequence[tuple[str, Pixels]]) -> Image.Image:
     columns = []
     for name, tile in tiles:
         height, width = tile.shape[:2]
-        column = Image.new("RGB", (max(width, math.ceil(font(13).getlength(name))), height + above), BACKGROUND)
-        ImageDraw.Draw(column).text((0, 2), name, TEXT, font(13))
+        column = Image.new("RGB", (max(width, math.ceil(font(13, name).getlength(name))), height + above), BACKGROUND)
+        ImageDraw.Draw(column).text((0, 2), name, TEXT, font(13, name))
         column.paste(Image.fromarray(tile), (0, above))
         columns.append(column)
     return stack_horizontally(columns, TILE_GAP)
@@ -60,10 +71,10 @@ def legend(names: Sequence[str]) -> Image.Image:
     """Write the names of numbers 0, 1, ... each beside its colour in ``pixels.colour_labels``, one below the other."""
     rows = []
     for number, name in enumerate(names):
-        row = Image.new("RGB", (22 + int(font(13).getlength(name)), 16), BACKGROUND)
+        row = Image.new("RGB", (22 + int(font(13, name).getlength(name)), 16), BACKGROUND)
         draw = ImageDraw.Draw(row)
         draw.rectangle((0, 1, 13, 14), fill=palette.rgb(LABEL_COLOURS[number % len(LABEL_COLOURS)]))
-        draw.text((20, 0), name, TEXT, font(13))
+        draw.text((20, 0), name, TEXT, font(13, name))
         rows.append(row)
     return stack_vertically(rows)
 
@@ -71,11 +82,11 @@ def legend(names: Sequence[str]) -> Image.Image:
 def add_heading(lines: Sequence[str], body: Image.Image) -> Image.Image:
     """Make a sheet of a picture: a margin around it and lines of text above, as wide as the widest of them."""
     line_height = 20
-    width = max([body.width, *(int(font(14).getlength(line)) for line in lines)])
+    width = max([body.width, *(int(font(14, line).getlength(line)) for line in lines)])
     heading_height = len(lines) * line_height + 6
     sheet = Image.new("RGB", (width + 2 * MARGIN, body.height + heading_height + 2 * MARGIN), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + number * line_height), line, TEXT, font(14))
+        draw.text((MARGIN, MARGIN + number * line_height), line, TEXT, font(14, line))
     sheet.paste(body, (MARGIN, MARGIN + heading_height))
     return sheet

@@ -60,8 +60,8 @@ def table_sheet(lines: Sequence[str], columns: Sequence[str], rows: Sequence[tup
     for number, (words, tiles) in enumerate(rows):
         names = columns if number == 0 else [""] * len(tiles)
         row = labelled_row(list(zip(names, tiles, strict=True)))
-        line = Image.new("RGB", (max(row.width, math.ceil(font(13).getlength(words))), 18), BACKGROUND)
-        ImageDraw.Draw(line).text((0, 2), words, TEXT, font(13))
+        line = Image.new("RGB", (max(row.width, math.ceil(font(13, words).getlength(words))), 18), BACKGROUND)
+        ImageDraw.Draw(line).text((0, 2), words, TEXT, font(13, words))
         made.append(stack_vertically([line, row]))
     return add_heading(lines, stack_vertically(made))
 
@@ -130,7 +130,7 @@ def top9_sheet(lines: Sequence[str], blocks: Sequence[tuple[str, Pixels, Pixels]
         thumbnails = [np.stack([thumbnail(picture) for picture in side]) for side in sides]
         grids = [Image.fromarray(colour_grid(tiles, 3, GAP, fill=WHITE)) for tiles in thumbnails]
         block = Image.new("RGB", (2 * grids[0].width + 6, grids[0].height + 18), BACKGROUND)
-        ImageDraw.Draw(block).text((0, 1), label, TEXT, font(12))
+        ImageDraw.Draw(block).text((0, 1), label, TEXT, font(12, label))
         for number, grid in enumerate(grids):
             block.paste(grid, (number * (grid.width + 6), 18))
         made.append(block)
@@ -144,13 +144,13 @@ def evolution_sheet(lines: Sequence[str], rows: Sequence[tuple[str, Sequence[Cel
     for label, cells in rows:
         row = Image.new("RGB", (90 + len(cells) * (THUMBNAIL_SIDE + 10), 2 * THUMBNAIL_SIDE + GAP + 42), BACKGROUND)
         draw = ImageDraw.Draw(row)
-        draw.text((0, 16 + THUMBNAIL_SIDE), label, TEXT, font(12), anchor="lm")
+        draw.text((0, 16 + THUMBNAIL_SIDE), label, TEXT, font(12, label), anchor="lm")
         for number, (upper, lower, above, below) in enumerate(cells):
             left = 90 + number * (THUMBNAIL_SIDE + 10)
-            draw.text((left, 1), above, TEXT, font(11))
+            draw.text((left, 1), above, TEXT, font(11, above))
             row.paste(Image.fromarray(thumbnail(upper)), (left, 16))
             row.paste(Image.fromarray(thumbnail(lower)), (left, 16 + THUMBNAIL_SIDE + GAP))
-            draw.text((left, 18 + GAP + 2 * THUMBNAIL_SIDE), below, TEXT, font(9), spacing=1)
+            draw.text((left, 18 + GAP + 2 * THUMBNAIL_SIDE), below, TEXT, font(9, below), spacing=1)
         made.append(row)
     return add_heading(lines, stack_vertically(made))
 
@@ -179,7 +179,9 @@ def curves_sheet(
             axes.set_title(title, fontsize=10)
             axes.set_ylim(bottom=0)
             axes.grid(alpha=0.3)
-    figure.legend(*cells[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    legend = figure.legend(*cells[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # names of files may have a $
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=90)
     return add_heading(lines, Image.open(drawn).convert("RGB"))
@@ -194,7 +196,7 @@ def _filter_block(label: str, pictures: Pixels, dead: Sequence[bool]) -> Image.I
     block = Image.new("RGB", (grid.width + 2 * gap, grid.height + 2 * gap + 18), BACKGROUND)
     block.paste(grid, (gap, gap + 18))
     draw = ImageDraw.Draw(block)
-    draw.text((gap, 1), label, TEXT, font(13))
+    draw.text((gap, 1), label, TEXT, font(13, label))
     for number in (k for k, is_dead in enumerate(dead) if is_dead):
         left = gap + number % FILTER_COLUMNS * (width + gap)
         top = gap + 18 + number // FILTER_COLUMNS * (height + gap)
@@ -205,5 +207,5 @@ def _filter_block(label: str, pictures: Pixels, dead: Sequence[bool]) -> Image.I
 def _mark(side: int, word: str, colour: tuple[int, int, int]) -> Image.Image:
     """Draw a tile of one colour with a word on it."""
     tile = Image.new("RGB", (side, side), colour)
-    ImageDraw.Draw(tile).text((side / 2, side / 2), word, TEXT, font(12), anchor="mm")
+    ImageDraw.Draw(tile).text((side / 2, side / 2), word, TEXT, font(12, word), anchor="mm")
     return tile

@@ -41,6 +41,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from viz_callbacks.engine.function_layers import LinearFunction, Product
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.registry import BACKWARD_RULES, Back, BackwardFunction, UnknownLayerError, backward_rule, rule_for
 from viz_callbacks.engine.rules.activations import as_activation, leaky_rectify, rectify, rectify_if_never_negative
@@ -51,7 +52,8 @@ from viz_callbacks.engine.rules.pools import avg_unpool, max_unpool
 
 __all__ = [
     "BACKWARD_RULES", "Back", "BackwardFunction", "UnknownLayerError", "as_activation", "avg_unpool", "backproject",
-    "backward_rule", "batch_norm_scale", "conv_transpose", "identity", "layer_adjoint", "leaky_rectify", "linear_transpose",
+    "backward_rule", "batch_norm_scale", "blocked_layers", "conv_transpose", "identity", "layer_adjoint", "leaky_rectify",
+    "linear_transpose",
     "max_unpool", "rectify", "rectify_if_never_negative", "rule_for", "split", "through_gate", "to_both", "transposed_weights",
 ]  # fmt: skip
 
@@ -94,3 +96,33 @@ def backproject(
                     arrived[source] = arrived[source] + part if source in arrived else part
     start = traces[0].sources[0]
     return arrived[start] if start in arrived else torch.zeros_like(traces[0].input)
+
+
+def blocked_layers(traces: Sequence[LayerTrace]) -> dict[str, str]:
+    """Return from which layers' outputs there is no way back to the input of the first trace, by name, each with the reason.
+
+    >>> from viz_callbacks.engine.forward import record
+    >>> list(blocked_layers(record(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmin(1), nn.ReLU()), torch.randn(1, 3, 6, 6))))
+    ['1', '2']
+    """
+    reasons: dict[str, str] = {}
+    for trace in traces:
+        try:
+            rule_for(trace)
+        except UnknownLayerError as problem:
+            reasons[trace.name] = str(problem)
+            continue
+        for source in _followed_sources(trace):
+            if source in reasons:
+                reasons[trace.name] = reasons[source]
+    return reasons
+
+
+def _followed_sources(trace: LayerTrace) -> tuple[str, ...]:
+    """Return the sources that something comes back to: not what a gate was computed from, nor what only gives its shape."""
+    match trace.layer:
+        case Product(gate=gate):
+            return (trace.sources[1 - gate],)
+        case LinearFunction(carried=carried):
+            return trace.sources[:carried]
+    return trace.sources

@@ -20,7 +20,7 @@ def eval_copy(layer: nn.Module, keep_in_place: bool = False) -> nn.Module:
     modules = list(layer.modules())
     own = {id(module) for module in modules}
     shared = {id(each): each for module in modules for each in _attributes(module) if id(each) not in own}
-    twin = copy.deepcopy(layer, shared)
+    twin = _without_compiled(copy.deepcopy(layer, shared))
     for module in twin.modules():
         module.training = False  # not eval(): one of somebody's own might change the weights, which are shared
         if "inplace" in vars(module) and not keep_in_place:
@@ -28,6 +28,15 @@ def eval_copy(layer: nn.Module, keep_in_place: bool = False) -> nn.Module:
         # Private, since nothing public undoes nn.Module.compile(); the copy of a parametrised module would run the original.
         vars(module).pop("_compiled_call_impl", None)
     return twin
+
+
+def _without_compiled(module: nn.Module) -> nn.Module:
+    """Put in the place of each part of a module that ``torch.compile`` wrapped what it wrapped: it would compile anew."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if (inner := dict(child.named_children()).get("_orig_mod")) is not None and not has_hooks(child):
+                setattr(parent, name, inner)
+    return module
 
 
 def _attributes(module: nn.Module) -> Iterator[object]:

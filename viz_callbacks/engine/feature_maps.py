@@ -9,6 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from viz_callbacks.engine.backward import blocked_layers
 from viz_callbacks.engine.forward import named_layers
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.registry import what_is_known
@@ -104,6 +105,21 @@ def maps_layer(steps: Sequence[Step], layer: str) -> str:
         if not known.before_activation:
             break
     return layer
+
+
+def open_layers(traces: Sequence[LayerTrace]) -> tuple[list[str], str]:
+    """Return the convolution layers that can be projected to the pixels, and words on what can't be, and why; '' if all can."""
+    blocked = blocked_layers(traces)
+    convolutions = [trace.name for trace in traces if isinstance(trace.layer, nn.Conv2d)]
+    ends = {layer: maps_layer(traces, layer) for layer in convolutions}
+    closed = [layer for layer, end in ends.items() if end in blocked]
+    parts = [f"{len(closed)} of {len(convolutions)} convolution layers"] if closed else []
+    reason = blocked[ends[closed[0]]] if closed else ""
+    if traces[-1].name in blocked and traces[-1].output.ndim == 2:
+        parts.append("DeNet")
+        reason = reason or blocked[traces[-1].name]
+    left_out = f"Without {' and '.join(parts)}: {reason}" if parts else ""
+    return [layer for layer in convolutions if layer not in closed], left_out
 
 
 def silent_maps(maps: Tensor) -> list[bool]:

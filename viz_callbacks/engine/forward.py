@@ -96,7 +96,7 @@ def _run(node: Node, values: dict[str, object]) -> tuple[LayerTrace, object]:
         if has_hooks(layer) and not are_close(_first_tensor(layer.forward(*arguments, **options)), _first_tensor(output)):
             raise _hook_error(node)
     first = _first_tensor(output)
-    if isinstance(layer, Function) and any(first is each for each in inputs):
+    if isinstance(layer, Function) and len(inputs) == 1 and first is inputs[0]:
         layer = nn.Identity()  # it takes the first of several tensors
     return LayerTrace(node.name, layer, inputs, node.sources, first, switches, _closed(node, layer, inputs)), output
 

@@ -110,7 +110,7 @@ LINEAR_ALONE = {
 }  # fmt: skip
 """Functions that are linear in the one value that they take, whatever else they take; of a division that is the dividend."""
 
-SHAPED_AS = {"view_as", "reshape_as", "expand_as", "type_as"}
+SHAPED_AS = {"view_as", "reshape_as", "expand_as", "type_as", "to"}
 """Those of them that take the shape, or the type, of a second value."""
 
 JOINING = {"cat", "concat", "concatenate", "stack", "hstack", "vstack"}
@@ -153,7 +153,7 @@ def layer_of(expression: Expression, came_from: Callable[[str], set[str]], layer
 
 def shape_alone(argument: object) -> object:
     """Return an argument of which a function takes the shape and the type, and none of the numbers."""
-    return Expression(torch.empty_like, (argument,), {}, is_size=True) if values_of(argument) else argument
+    return Expression(torch.empty_like, (argument,), {}, is_size=True) if values_of(argument, within_sizes=False) else argument
 
 
 def _torchs_layer(expression: Expression) -> nn.Module | None:

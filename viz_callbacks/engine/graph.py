@@ -6,7 +6,7 @@ from the images are layers; all else is a part of what a function is applied to.
 
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, cast
 
@@ -19,6 +19,8 @@ from viz_callbacks.engine.expressions import Attribute, Expression, Value, plain
 from viz_callbacks.engine.function_layers import Function
 from viz_callbacks.engine.functions import MULTIPLE, SHAPED_AS, layer_of, shape_alone, works_in_place
 from viz_callbacks.engine.layer_trace import IMAGES
+from viz_callbacks.engine.registry import known_kind
+from viz_callbacks.engine.rules.norms import last_softmax
 from viz_callbacks.engine.tracing import LayerTracer, SingleInput, UntraceableError, is_layer, reason_of, unwrapped
 
 
@@ -143,7 +145,8 @@ class _GraphBuilder:
     def _up_to(self, output: object) -> tuple[Node, ...]:
         names = [node.name for node in self.nodes]
         if isinstance(output, Value) and output.name in names:
-            return tuple(self.nodes[: names.index(output.name) + 1])
+            *before, last = self.nodes[: names.index(output.name) + 1]
+            return (*map(_without_inner_softmax, before), last)
         if output == Value(IMAGES) and not names:
             return ()
         raise UntraceableError(
@@ -228,6 +231,14 @@ class _GraphBuilder:
             several = expression.arguments[0]
             return isinstance(several, Expression) and self._gives_several(several)
         return expression.name in MULTIPLE
+
+
+def _without_inner_softmax(node: Node) -> Node:
+    """Close a softmax that isn't the last layer: its rule is to be passed over, as it is where a network ends in it."""
+    kind = known_kind(node.layer)
+    if kind is None or BACKWARD_RULES[kind] is not last_softmax:
+        return node
+    return replace(node, closed=" It isn't the last layer, where it would be passed over.")
 
 
 def _unused(name: str, used: set[str]) -> str:

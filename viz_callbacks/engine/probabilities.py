@@ -1,4 +1,4 @@
-"""The probabilities of classes, whether a network ends in logits or in a softmax of its own."""
+"""The probabilities of classes, whether a network ends in logits or in a softmax or sigmoid of its own."""
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,17 @@ def class_probabilities(last: nn.Module | None, output: Tensor) -> Tensor:
     [[0.25, 0.75]]
 
     Args:
-        last: the network's last layer. After nn.Softmax and nn.LogSoftmax the output isn't normalised again.
-        output: (N, classes).
+        last: the network's last layer. After nn.Softmax, nn.LogSoftmax and nn.Sigmoid the output isn't normalised again.
+        output: (N, classes). A single logit is the one of a yes or no, whose probability is its sigmoid.
     """
     output = output if output.dtype == torch.float64 else output.float()
     match last:
-        case nn.Softmax():
+        case nn.Softmax() | nn.Sigmoid():
             return output
         case nn.LogSoftmax():
             return output.exp()
+    if output.shape[1] == 1:
+        return output.sigmoid()
     return output.softmax(1)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from viz_callbacks.engine.copies import eval_copy
 from viz_callbacks.lens.photographs import InputFormat
@@ -24,12 +25,20 @@ def find_input(
     timm say theirs, and their mean and std. Otherwise these are ImageNet's, which networks of torchvision were trained with.
 
     Raises:
-        ValueError: there is no convolution, the network runs on no size that was tried, only one of mean and std is given, or
-            they have neither one value nor one for each channel.
+        ValueError: there is no convolution or no forward; weights are missing; the network runs on no size that was tried; only
+            one of mean and std is given, or they have neither one value nor one for each channel.
     """
     first = next((each for each in network.modules() if isinstance(each, nn.Conv2d)), None)
     if first is None:
-        raise ValueError(f"A {type(network).__name__} has no convolution layer, so there is nothing to look at.")
+        made = isinstance(network, torch.jit.ScriptModule | torch.fx.GraphModule)
+        remedy = "; of what torch.jit or torch.export made, give the module that it was made of" if made else ""
+        raise ValueError(f"A {type(network).__name__} has no convolution layer, so there is nothing to look at{remedy}.")
+    if absent := [name for name, each in network.named_parameters() if each.is_meta or is_lazy(each)]:
+        raise ValueError(
+            f"{absent[0]} has no values yet, so there is nothing to look at: load or initialise the weights first."
+        )
+    if type(network).forward is nn.Module.forward:
+        raise ValueError(f"A {type(network).__name__} has no forward: give the part of it that is the network.")
     if (mean is None) != (std is None):
         raise ValueError("Give both mean and std, or neither.")
     said: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}  # timm's

@@ -1,7 +1,5 @@
 """Photographs of any kind, as people see them and as a network takes them."""
 
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
+
+from viz_callbacks.lens.image_files import as_people_see_it, open_image
 
 Photograph = str | Path | Image.Image | NDArray[Any] | Tensor
 """A file; a Pillow image; an array (H, W) or (H, W, C) of uint8, or of floats from 0 to 1; a tensor (C, H, W) of uint8, or of
@@ -19,16 +19,6 @@ floats as the network takes them, already normalised."""
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's name for pictures of so many channels."""
-
-
-WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's names for grey of 16 bits."""
-
-UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, OverflowError, MemoryError, RuntimeError,
-    struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow raises for files that are cut short, changed or no images."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +45,8 @@ class InputFormat:
         """Return a photograph as people see it: (channels, size, size) uint8, upright.
 
         Raises:
-            OSError: the file is missing or no sound image.
-            ValueError: an array or a tensor of another kind, values without a fixed range, or a network of other than 1 or 3
-                channels.
+            OSError: the file is missing or no image whose values have a range.
+            ValueError: another kind of image, array or tensor; or a photograph for a network of other than 1 or 3 channels.
         """
         if self.channels not in MODES:
             raise ValueError(f"This network takes {self.channels} channels: give tensors (C, H, W) as it takes them.")
@@ -123,9 +112,10 @@ def as_list(photographs: Photograph | Sequence[Photograph]) -> list[Photograph]:
 def _opened(photograph: Photograph) -> Image.Image:
     match photograph:
         case str() | Path():
-            return _without_transparency(_read_upright(Path(photograph).expanduser()))
+            with open_image(Path(photograph).expanduser()) as image:
+                return as_people_see_it(image)
         case Image.Image():
-            return _without_transparency(ImageOps.exif_transpose(photograph))
+            return as_people_see_it(photograph)
         case Tensor() if photograph.ndim == 3 and photograph.dtype == torch.uint8:
             return _from_array(photograph.permute(1, 2, 0).cpu().numpy())
         case np.ndarray():
@@ -134,30 +124,6 @@ def _opened(photograph: Photograph) -> Image.Image:
     raise ValueError(
         f"A photograph is a file, a Pillow image, an array (H, W, C) or a tensor (C, H, W), of uint8 or floats; this is {kind}."
     )
-
-
-def _read_upright(file: Path) -> Image.Image:
-    """Read a photograph, turned as its camera was held. Raises OSError for whatever is wrong with the file."""
-    try:
-        with Image.open(file) as image:
-            return ImageOps.exif_transpose(image)
-    except UNREADABLE as problem:
-        if isinstance(problem, OSError) and problem.errno is not None:
-            raise  # by the system, with the file's name
-        reason = "no image of a known format" if isinstance(problem, UnidentifiedImageError) else str(problem)
-        raise OSError(f"{file}: {reason or type(problem).__name__}") from problem
-
-
-def _without_transparency(image: Image.Image) -> Image.Image:
-    """Put white behind what is transparent, and give each value its 8 bits."""
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.mode in WIDE_GREY:  # Pillow would make white of all levels but the darkest 256
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("The values of this photograph have no fixed range: save it with 8 or 16 bits.")
-    return image
 
 
 def _from_array(pixels: NDArray[Any]) -> Image.Image:

@@ -1,9 +1,10 @@
 """What a network makes of photographs: predictions, and projections of its layers and classes to the pixels."""
 
 import difflib
+import operator
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
@@ -12,12 +13,16 @@ from torch import Tensor
 
 from viz_callbacks.drawing.pixels import Pixels, magnify, picture_of, robust_range, signed_picture
 from viz_callbacks.drawing.sheets import table_sheet
-from viz_callbacks.engine.feature_maps import feature_maps
+from viz_callbacks.engine.backward import blocked_layers
+from viz_callbacks.engine.feature_maps import feature_maps, open_layers
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.probabilities import class_probabilities
 from viz_callbacks.lens.projection import Projection, Showable
 from viz_callbacks.methods.deconvolution import deconvolution, one_map, strongest_activation
 from viz_callbacks.methods.denet import denet
+
+Class = str | SupportsIndex
+"""A class by its name, or by its number: an int, or what numpy and torch have for one."""
 
 AT_MOST = 8
 """Layers in the picture of all layers; of more, so many are shown, evenly spaced."""
@@ -67,6 +72,15 @@ class Seen(Showable):
         return self.traces[-1].output
 
     @cached_property
+    def _open(self) -> tuple[list[str], str]:
+        return open_layers(self.traces)
+
+    @property
+    def left_out(self) -> str:
+        """Words on what can't be projected to the pixels, and why; '' where all can."""
+        return self._open[1]
+
+    @cached_property
     def predictions(self) -> list[list[Prediction]]:
         """For each photograph the five most probable classes, the first one first; none without classes."""
         if not self.class_names:
@@ -107,9 +121,11 @@ class Seen(Showable):
             Of tensor (N, K, C, H, W) for K maps.
 
         Raises:
-            ValueError: there is no such layer.
+            ValueError: there is no such layer, or ``count`` is less than 1.
             UnknownLayerError: a layer below has no backward rule.
         """
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, not {count}.")
         maps = feature_maps(self.traces, layer)
         strongest = maps.amax((2, 3)).topk(min(count, maps.shape[1])).indices  # (N, K)
         values = [deconvolution(self.traces, layer, partial(strongest_activation, k=k)) for k in strongest.unbind(1)]
@@ -117,18 +133,18 @@ class Seen(Showable):
         title = f"Strongest activations of {layer}"
         return Projection(torch.stack(values, 1), title, labels, self.names, self.pictures)
 
-    def denet(self, classes: str | int | Sequence[str | int] | None = None, *, subtract_bias: bool = True) -> Projection:
+    def denet(self, classes: Class | Sequence[Class] | None = None, *, subtract_bias: bool = True) -> Projection:
         """Project classes through all layers to the pixels: DeNet, section 7 of the report.
 
         Args:
-            classes: a name or number, or several; None for the most probable class of each photograph.
+            classes: a name or number, one or several; None for the most probable class of each photograph.
             subtract_bias: as for ``denet``.
 
         Returns:
             Of tensor (N, C, H, W), or (N, K, C, H, W) for several classes.
 
         Raises:
-            ValueError: there is no such class, or the network's output isn't (N, classes).
+            ValueError: there is no such class, or none is named; or the network's output isn't (N, classes).
             UnknownLayerError: a layer has no backward rule.
         """
         if self.logits.ndim != 2:
@@ -139,24 +155,29 @@ class Seen(Showable):
             labels = [[self.class_names[number]] for number in best.tolist()]
             values = denet(self.traces, best, subtract_bias=subtract_bias)
             return Projection(values, f"{title} of the most probable class", labels, self.names, self.pictures)
-        single = isinstance(classes, str | int)
-        numbers = [self.class_number(each) for each in ([classes] if isinstance(classes, str | int) else classes)]
+        single = isinstance(classes, str | SupportsIndex)
+        numbers = [self.class_number(each) for each in ([classes] if isinstance(classes, str | SupportsIndex) else classes)]
+        if not numbers:
+            raise ValueError("Name at least one class.")
         each = [denet(self.traces, self._all(number), subtract_bias=subtract_bias) for number in numbers]
         names = [self.class_names[number] for number in numbers]
         values = each[0] if single else torch.stack(each, 1)
         return Projection(values, f"{title} of {', '.join(names)}", [names] * len(self.names), self.names, self.pictures)
 
-    def class_number(self, wanted: str | int) -> int:
+    def class_number(self, wanted: Class) -> int:
         """Return the number of a class by its name, in any case, or by its number. Raises ValueError where there is none.
 
-        Of classes that differ in case alone, the one that is spelled as asked for.
+        Of classes that differ in case alone, the one that is spelled as asked for. Digits that are no name are a number.
         """
-        if isinstance(wanted, int):
-            if 0 <= wanted < len(self.class_names):
-                return wanted
-            raise ValueError(f"Classes must lie in 0 ... {len(self.class_names) - 1}, not {wanted}.")
+        if not isinstance(wanted, str):
+            number = operator.index(wanted)
+            if 0 <= number < len(self.class_names):
+                return number
+            raise ValueError(f"Classes must lie in 0 ... {len(self.class_names) - 1}, not {number}.")
         if wanted in self.class_names:
             return self.class_names.index(wanted)
+        if wanted.isdecimal():
+            return self.class_number(int(wanted))
         lower = [name.lower() for name in self.class_names]
         if wanted.lower() in lower:
             return lower.index(wanted.lower())
@@ -166,21 +187,26 @@ class Seen(Showable):
         ]
         raise ValueError(f"There is no class {wanted!r}." + (f" Did you mean {' or '.join(near)}?" if near else ""))
 
-    def picture(self, layers: Sequence[str] | None = None, classes: Sequence[str | int] | None = None) -> Image.Image:
+    def picture(self, layers: str | Sequence[str] | None = None, classes: Class | Sequence[Class] | None = None) -> Image.Image:
         """Draw the photographs through layers and classes, a row each: Deconvolution of each layer, then DeNet.
 
         Args:
-            layers: some of ``layers`` [default: all, or ``AT_MOST`` evenly spaced].
-            classes: as for ``denet`` [default: the most probable one of each photograph; none without classes].
+            layers: one or some of ``layers`` [default: all, or ``AT_MOST`` evenly spaced, of those that have a way back].
+            classes: as for ``denet`` [default: the most probable one of each photograph; none without classes or a way back].
 
         Raises:
             ValueError: there is no such layer or class.
+            UnknownLayerError: there is no way back from a layer or class that is named.
         """
-        chosen = list(layers) if layers is not None else evenly_chosen(self.layers, AT_MOST)
+        with_way_back, left_out = self._open
+        chosen = (
+            evenly_chosen(with_way_back, AT_MOST) if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        )
         projections = [self.deconvolution(layer) for layer in chosen]
         if classes is not None:
-            projections += [self.denet(each) for each in classes]
-        elif self.class_names:
+            several = [classes] if isinstance(classes, str | SupportsIndex) else classes
+            projections += [self.denet(each) for each in several]
+        elif self.class_names and self.traces[-1].name not in blocked_layers(self.traces):
             projections += [self.denet(), self.denet(subtract_bias=False)]
         columns = [
             "image",
@@ -199,6 +225,8 @@ class Seen(Showable):
             f"{self.words}; grey is 0, each tile has its own scale",
             f"Deconvolution of {len(chosen)} of {len(self.layers)} convolution layers{then}",
         ]
+        if left_out and layers is None and classes is None:
+            lines.append(f"{left_out.partition('. ')[0]}.")
         return table_sheet(lines, columns, rows)
 
     @property

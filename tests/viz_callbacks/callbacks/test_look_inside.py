@@ -83,6 +83,13 @@ class Unclear(Base):
         return logits
 
 
+class Untrained(WithBackbone):
+    """Can't begin to train."""
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        raise AssertionError("a step was taken")
+
+
 def train(
     callback: LookInside,
     module: LightningModule,
@@ -179,14 +186,51 @@ def test_normalisation_is_found_below_wrappers() -> None:
     assert find_normalisation(Pictures()) is None
 
 
+class WithoutWayBack(Base):
+    """A function without a way back between two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 4, 5), nn.Conv2d(4, 5, 3), nn.Linear(5, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.second(torch.exp(self.first(images).relu())).relu().mean((2, 3)))
+        return logits
+
+
+def test_what_has_no_way_back_is_left_out_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(LookInside(folder=tmp_path / "pictures"), WithoutWayBack(), Pictures(), tmp_path, epochs=2)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("LookInside")]
+    assert len(said) == 1
+    assert "Without 1 of 2 convolution layers and DeNet: No backward rule is known for 'exp'" in said[0]
+    places = {
+        place.replace("image-1", "image") for place in written(tmp_path / "pictures") if "image-" not in place or "-1" in place
+    }
+    assert places == {"overview/all", "deconvolution/image/first"}
+    with pytest.raises(ValueError, match=r"There is no way back from second.*'exp'"):
+        train(LookInside(layers="second", folder=tmp_path / "other"), WithoutWayBack(), Pictures(), tmp_path)
+
+
 def test_mistakes_are_told_before_they_cost_an_epoch(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="There is no convolution layer conv9; the network has 0, 3"):
-        train(LookInside(layers=["conv9"], folder=tmp_path), WithBackbone(), Pictures(), tmp_path)
+        train(LookInside(layers=["conv9"], folder=tmp_path), Untrained(), Pictures(), tmp_path)
     with pytest.raises(ValueError, match="both mean and std"):
         LookInside(mean=[0.5])
     with pytest.raises(ValueError, match="a list of at least one"):
         LookInside("photo.jpg")
     with pytest.raises(ValueError, match="give mean= and std="):
-        train(LookInside([np.zeros((20, 20, 3), np.uint8)], folder=tmp_path), WithBackbone(), Pictures(), tmp_path)
+        train(LookInside([np.zeros((20, 20, 3), np.uint8)], folder=tmp_path), Untrained(), Pictures(), tmp_path)
+    with pytest.raises(ValueError, match="layers must name at least one"):
+        LookInside(layers=[])
+    with pytest.raises(ValueError, match=r"Untrained has no part network='body'; it has 'backbone'"):
+        train(LookInside(network="body", folder=tmp_path), Untrained(), Pictures(), tmp_path)
+    given: dict[str, Any] = {"mean": [0.5] * 3, "std": [0.5] * 3, "folder": tmp_path}
+    with pytest.raises(FileNotFoundError, match=r"missing\.jpg"):
+        train(LookInside([tmp_path / "missing.jpg"], **given), Untrained(), Pictures(), tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / name / "cat.png")
+    with pytest.raises(ValueError, match=r"cat\.png, cat\.png would have pictures of one name"):
+        train(LookInside([tmp_path / "a/cat.png", tmp_path / "b/cat.png"], **given), Untrained(), Pictures(), tmp_path)
     with pytest.raises(ValueError, match="class_names holds 2 names; the network has 3 classes"):
-        train(LookInside(class_names=["a", "b"], folder=tmp_path), WithBackbone(), Pictures(), tmp_path)
+        train(LookInside(class_names=["a", "b"], folder=tmp_path), Untrained(), Pictures(), tmp_path)

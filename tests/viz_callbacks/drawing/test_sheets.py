@@ -59,3 +59,17 @@ def test_a_name_that_is_longer_than_its_picture_does_not_run_into_the_next() -> 
     assert np.array_equal(row[:, : alone.shape[1]], alone)
     assert np.array_equal(row[:, second:], np.asarray(layout.labelled_row([("DeNet", tile)])))
     assert (row[:, alone.shape[1] : second] == 255).all()
+
+
+@pytest.mark.parametrize("letters", ["éñßøŁ", "λΩ", "Жя", "×–°"])
+def test_letters_of_other_alphabets_are_drawn(letters: str) -> None:
+    missing = np.asarray(layout.font(14, letters).getmask("\uffff"))
+    for letter in letters:
+        drawn = np.asarray(layout.font(14, letter).getmask(letter))
+        assert drawn.shape != missing.shape or (drawn != missing).any(), letter
+
+
+def test_a_dollar_in_a_name_is_no_formula() -> None:
+    curve = np.ones((1, 2, 3))
+    sheet = sheets.curves_sheet(["t"], ["one"], [("shift", [0.0, 1.0, 2.0], curve)], ["US$5.jpg", r"$\frac$.jpg"])
+    assert sheet.width > 300

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import threading
+from typing import cast
 
 import pytest
 import torch
@@ -201,3 +202,23 @@ def test_a_network_that_is_a_program_is_copied_too(make: object) -> None:
     twin = eval_copy(program)
     torch.testing.assert_close(twin(x), network.eval()(x))
     assert program.training
+
+
+def test_a_part_that_torch_compile_wrapped_is_copied_as_it_was_before() -> None:
+    compiled: list[int] = []
+
+    def backend(graph: fx.GraphModule, inputs: list[Tensor]) -> object:
+        compiled.append(1)
+        return graph.forward
+
+    inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    network = nn.Sequential()
+    network.add_module("inner", cast(nn.Module, torch.compile(inner, backend=backend)))
+    network.add_module("flatten", nn.Flatten())
+    images = torch.randn(2, 3, 8, 8)
+    expected = inner(images).flatten(1)
+    torch.testing.assert_close(eval_copy(network)(images), expected)
+    torch.testing.assert_close(record(network, images)[-1].output, expected)
+    assert not compiled
+    network(images)
+    assert compiled, "the network itself is still compiled"

@@ -253,3 +253,12 @@ def test_norms_that_are_arithmetic_stand_between_a_convolution_and_its_activatio
         value, pixels = torch.rand(2, 4, 6, 6), images.clone().requires_grad_()
         expected = torch.autograd.grad(normed(conv(pixels)), pixels, value)[0]
         torch.testing.assert_close(backproject(traces, value), expected)
+
+
+@pytest.mark.parametrize("cast", [lambda y, x: y.to(x.dtype), lambda y, x: y.type_as(x), lambda y, x: y.to(x)])
+def test_a_change_to_the_type_that_a_value_has_already(cast: Callable[[Tensor, Tensor], Tensor]) -> None:
+    network = Does(lambda self, x: cast(self.conv(x).float(), x), conv=nn.Conv2d(3, 4, 3))
+    images = torch.randn(2, 3, 8, 8)
+    traces = record(network, images)
+    value = torch.randn_like(traces[-1].output)
+    torch.testing.assert_close(backproject(traces, value), backproject(record(nn.Sequential(network.conv), images), value))

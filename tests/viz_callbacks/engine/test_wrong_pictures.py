@@ -277,3 +277,17 @@ def test_a_taught_activation_is_one_everywhere(monkeypatch: pytest.MonkeyPatch) 
     assert receptive_field(traces) == receptive_field(expected)
     units = strongest_units(feature_maps(traces, "2"))
     assert torch.equal(project_units(traces, units), project_units(expected, units))
+
+
+def test_a_softmax_within_a_network_isnt_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5), nn.Softmax(1), nn.Linear(5, 2)]
+    traces = record(nn.Sequential(*layers).double(), normal(2, 3, 6, 6))
+    with pytest.raises(UnknownLayerError, match=r"layer '4', a Softmax.*isn't the last layer"):
+        denet(traces, torch.tensor([0, 1]))
+    assert deconvolution(traces, "0").isfinite().all(), "what comes before it can be looked at"
+    monkeypatch.setitem(BACKWARD_RULES, nn.Softmax, rectify)  # somebody's own rule counts everywhere
+    own = denet(record(nn.Sequential(*layers).double(), normal(2, 3, 6, 6)), torch.tensor([0, 1]))
+    monkeypatch.undo()
+    rectified = nn.Sequential(*layers[:4], nn.ReLU(), layers[5]).double()
+    assert torch.equal(own, denet(record(rectified, normal(2, 3, 6, 6)), torch.tensor([0, 1])))

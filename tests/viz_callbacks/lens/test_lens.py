@@ -7,9 +7,10 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from viz_callbacks import Lens
+from viz_callbacks.engine.backward import UnknownLayerError
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.layer_trace import IMAGES
 from viz_callbacks.lens.network_input import find_class_names
@@ -112,12 +113,47 @@ def test_what_is_transparent_is_white(lens: Lens) -> None:
     assert (lens(glass).pictures == 255).all()
 
 
-def test_grey_of_16_bits_is_the_same_as_of_8(lens: Lens, tmp_path: Path) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
-    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "wide.png")
-    assert torch.equal(lens(tmp_path / "wide.png").pictures, lens(Image.fromarray(levels).convert("RGB")).pictures)
-    with pytest.raises(ValueError, match="no fixed range"):
-        lens(Image.fromarray(levels.astype(np.float32)))
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_of_sixteen_bits_the_upper_eight_count(mode: str, lens: Lens, tmp_path: Path) -> None:
+    eight = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
+    sixteen = eight.astype(np.uint16) * 256 + 77
+    wide = Image.frombytes(mode, (40, 40), sixteen.astype("<u2" if mode == "I;16" else ">u2").tobytes())
+    wide.save(tmp_path / "wide.tif")
+    for photo in (wide, tmp_path / "wide.tif"):
+        assert torch.equal(lens(photo).pictures, lens(Image.fromarray(eight)).pictures)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_values_without_a_range_are_refused(mode: str, lens: Lens, tmp_path: Path) -> None:
+    Image.new(mode, (40, 40), 70).save(tmp_path / "heights.tif")
+    with pytest.raises(OSError, match=r"heights\.tif can't be read as a photograph: .* save it with 8 or 16 bits"):
+        lens(tmp_path / "heights.tif")
+    with pytest.raises(ValueError, match="save it with 8 or 16 bits"):
+        lens(Image.new(mode, (40, 40), 70))
+
+
+def test_of_several_pictures_in_a_file_the_first_is_seen_and_any_colours_are_read(lens: Lens, tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (40, 40), (200, 60, 40)), Image.new("RGB", (40, 40), (0, 0, 90))
+    first.save(tmp_path / "moving.gif", save_all=True, append_images=[second])
+    first.convert("CMYK").save(tmp_path / "printed.jpg", quality=100)
+    first.quantize(4).save(tmp_path / "palette.png")
+    first.convert("LAB").save(tmp_path / "lab.tif")
+    expected = lens(first).pictures.int()
+    for name in ("moving.gif", "printed.jpg", "palette.png", "lab.tif"):
+        assert (lens(tmp_path / name).pictures.int() - expected).abs().max() <= 3, name
+
+
+def test_a_file_that_cant_be_read_is_named(lens: Lens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photograph().save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("no image")
+    for name in ("cut.png", "text.png"):
+        with pytest.raises(OSError, match=f"{name} can't be read as a photograph: "):
+            lens(tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(OSError, match=r"whole\.png can't be read as a photograph: .*decompression bomb"):
+        lens(tmp_path / "whole.png")
 
 
 @pytest.mark.parametrize("kept", [0, 100, 1000])
@@ -243,6 +279,85 @@ def test_mistakes_are_one_clear_line(lens: Lens, tmp_path: Path) -> None:
         Lens(nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(7, 2)))
     with pytest.raises(ValueError, match="4 channels: give tensors"):
         Lens(network(channels=4))(photograph())
+
+
+def test_a_class_is_named_by_whatever_is_a_number_and_a_layer_by_one_name(lens: Lens) -> None:
+    seen = lens(photograph())
+    for dog in ("dog", 1, "1", np.int64(1), torch.tensor(1)):
+        assert torch.equal(seen.denet(dog).tensor, seen.denet(1).tensor)
+    one = seen.picture("4", "white wolf")
+    assert np.array_equal(np.asarray(one), np.asarray(seen.picture(["4"], ["white wolf"])))
+    with pytest.raises(ValueError, match="Name at least one class"):
+        seen.denet([])
+    with pytest.raises(ValueError, match="count must be 1 or more, not 0"):
+        seen.top_maps("4", 0)
+
+
+class Exponential(nn.Module):
+    """A network with a function that has no way back: before a gate, and before the last convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.gate, self.second, self.last = (nn.Conv2d(3, 3, 3) for _ in range(4))
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        below = self.first(images).relu()
+        gated = below[..., 1:-1, 1:-1] * torch.sigmoid(self.gate(below.exp()))
+        logits: Tensor = self.head(self.last(self.second(gated).exp()).relu().mean((2, 3)))
+        return logits
+
+
+def test_what_has_no_way_back_is_left_out_with_the_reason() -> None:
+    seen = Lens(Exponential(), size=32)(photograph())
+    assert seen.layers == ["first", "gate", "second", "last"]
+    assert seen.left_out.startswith("Without 2 of 4 convolution layers and DeNet: No backward rule is known for 'exp'. ")
+    # Shown are the image and the layers from which there is a way. The second's gate was computed by exp, but it is held.
+    assert np.array_equal(np.asarray(seen.image)[80:], np.asarray(seen.picture(["first", "second"], []))[60:])
+    for layers, classes in ((["gate"], []), (["last"], []), (["first"], [0])):
+        with pytest.raises(UnknownLayerError, match="'exp"):
+            seen.picture(layers, classes)
+
+
+def test_nothing_is_left_out_where_all_has_a_way_back(lens: Lens) -> None:
+    assert lens(photograph()).left_out == ""
+
+
+def test_a_single_logit_is_a_yes_or_no_and_a_sigmoid_is_not_given_a_softmax() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)]
+    for last in ([], [nn.Sigmoid()]):
+        seen = Lens(nn.Sequential(*layers, *last), size=32, class_names=["cat"])(photograph())
+        logit = nn.Sequential(*layers)(seen.traces[0].input)
+        assert seen.predictions[0][0].probability == pytest.approx(float(1 / (1 + torch.exp(-logit.detach()))))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_of_another_precision_or_layout_shows_the_same(kind: torch.dtype, lens: Lens) -> None:
+    other = Lens(network().to(kind).to(memory_format=torch.channels_last), class_names=NAMES, mean=MEAN, std=STD)
+    seen, expected = other(photograph()), lens(photograph())
+    assert seen.deconvolution("4").tensor.dtype == kind
+    cosine = torch.cosine_similarity(
+        seen.deconvolution("4").tensor.flatten().float(), expected.deconvolution("4").tensor.flatten(), 0
+    )
+    assert cosine > 0.99
+    assert seen.image.size == expected.image.size
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_a_network_that_cant_be_run_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"0\.weight has no values yet.*load or initialise"):
+        Lens(network().to("meta"))
+    with pytest.raises(ValueError, match=r"0\.weight has no values yet.*load or initialise"):
+        Lens(nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU()))
+    for program in (torch.jit.script(network()), torch.export.export(network().eval(), (torch.zeros(1, 3, 32, 32),)).module()):
+        with pytest.raises(ValueError, match=r"give the module that it was made of"):
+            Lens(program)
+    parts = nn.Module()
+    parts.network = network()
+    with pytest.raises(ValueError, match="A Module has no forward: give the part of it that is the network"):
+        Lens(parts)
 
 
 def test_of_many_layers_some_are_chosen() -> None:
