@@ -1,5 +1,6 @@
 """The charts of mistakes: accuracy by class, calibration, confusion matrices. They need the predictions of single images."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -128,24 +129,44 @@ def confusion_difference_chart(first: Sequence[Prediction], second: Sequence[Pre
 def _matrix(
     counts: Mapping[tuple[str, str], int], totals: Mapping[str, int], title: str, scale: alt.Scale, percent: str
 ) -> Chart:
-    """Draw counts of (true, predicted) classes as shares of each true class; what is 0 is left out."""
+    """Draw counts of (true, predicted) classes as shares of each true class; what is 0 is left out.
+
+    Classes stand at their numbers, not by their names, since only numbers can be zoomed into.
+    """
     classes = sorted({name for pair in counts for name in pair})
+    number = {name: place for place, name in enumerate(classes)}
     values = [
         {"true": true, "predicted": predicted, "images": count, "share": round(count / totals[true], 4)}
+        | {"left": number[predicted] - 0.5, "right": number[predicted] + 0.5}
+        | {"top": number[true] - 0.5, "bottom": number[true] + 0.5}
         for (true, predicted), count in counts.items()
         if count
     ]
-    step = alt.Step(20 if len(classes) < 30 else 11)  # as high as the letters of the classes' names
+    side = len(classes) * (20 if len(classes) < 30 else 11)  # a row is as high as the letters of its class's name
+    names: dict[str, Any] = {
+        "tickMinStep": 1,
+        "tickCount": len(classes),
+        "grid": False,
+        "labelExpr": f"{json.dumps(classes)}[datum.value]",
+    }
+    domain = [-0.5, len(classes) - 0.5]
+    with_shift = "[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!"
+    zoom = alt.selection_interval(bind="scales", zoom="wheel![event.shiftKey]", translate=with_shift)
     chart: alt.Chart = (
         # On white in the dark too, where the smallest shares would be the brightest ones or none at all.
         alt.Chart(alt.InlineData(values=values), title=title, view=alt.ViewBackground(fill="white"))
-        .mark_rect()
+        .mark_rect(clip=True)
         .encode(
-            x=alt.X("predicted:N", scale=alt.Scale(domain=classes)),
-            y=alt.Y("true:N", scale=alt.Scale(domain=classes)),
+            x=alt.X(
+                "left:Q", title="predicted", scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(labelAngle=-90, **names)
+            ),
+            x2="right",
+            y=alt.Y("top:Q", title="true", scale=alt.Scale(domain=domain, nice=False, reverse=True), axis=alt.Axis(**names)),
+            y2="bottom",
             color=alt.Color("share:Q", scale=scale, legend=alt.Legend(format=percent)),
             tooltip=["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format=percent.replace("%", ".0%"))],
         )
-        .properties(width=step, height=step)
+        .properties(width=side, height=side)
+        .add_params(zoom)
     )
     return chart

@@ -208,5 +208,29 @@ def test_a_layer_has_one_colour_in_all_charts_and_a_legend_names_what_is_drawn(t
     assert charts["confusion-0"]["view"]["fill"] == "white", "in the dark too"
 
 
+def test_a_confusion_matrix_is_zoomed_into_only_with_shift_so_that_the_wheel_still_moves_the_page(
+    browser: Browser, both: Path
+) -> None:
+    shown = Shown(browser, both)
+    page = shown.page
+    details = page.locator("#mistakes details:has([data-chart^='confusion-'])").first
+    details.locator("summary").click()
+    chart = details.locator("svg")
+    chart.scroll_into_view_if_needed()
+    box = chart.locator(".background").first.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+    whole = chart.inner_html()
+    page.mouse.wheel(0, 5)
+    page.wait_for_timeout(300)
+    assert chart.inner_html() == whole
+    page.keyboard.down("Shift")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Shift")
+    page.wait_for_timeout(300)
+    assert chart.inner_html() != whole
+    shown.close()
+
+
 def test_the_script_stays_one_short_file() -> None:
     assert len((HERE / "page.js").read_text().splitlines()) <= 400
