@@ -131,6 +131,7 @@ def _describe(run: RunData, label: str, units: dict[str, list[int]]) -> dict[str
     return {
         "label": label,
         "title": run.title,
+        "data": run.data,
         "folder": run.name if label == run.network else "",  # else the label has it
         "missing": run.missing,
         "figures": FIGURES.get(run.settings["model"]["name"]),

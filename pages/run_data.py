@@ -86,14 +86,19 @@ class RunData:
     @property
     def title(self) -> str:
         """Network and data set."""
-        data = self.settings["data"]["name"]
-        return f"{self.network} on {DATA.get(data, data)}"
+        return f"{self.network} on {self.data}"
 
     @property
     def network(self) -> str:
         """The network's name, as its paper writes it."""
         name: str = self.settings["model"]["name"]
         return NETWORKS.get(name, name)
+
+    @property
+    def data(self) -> str:
+        """The data set's name, as people write it."""
+        name: str = self.settings["data"]["name"]
+        return DATA.get(name, name)
 
     @property
     def max_epochs(self) -> int:
