@@ -49,7 +49,7 @@ def test_runs_are_called_by_their_networks_and_where_two_have_one_by_their_folde
     assert program.main([str(one), str(other), "--out", str(tmp_path / "both.html")]) == 0
     head = words(tmp_path / "both.html")
     assert "<h1>AlexNet, ZFNet</h1>" in head
-    assert "<strong>AlexNet</strong>, AlexNet on Caltech-101, run a:" in head
+    assert "<strong>AlexNet</strong> on Caltech-101, run a:" in head
 
 
 def test_each_run_is_compared_with_the_first_of_its_own_test_images(seeds: list[Path]) -> None:
