@@ -65,7 +65,7 @@ def main() -> None:
         where = f"{describe_hardware()}, torch {torch.__version__}"
         record = {"machine": where, "repeats": options.repeats, "rows": [dataclasses.asdict(row) for row in rows]}
         (options.out / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n")
-        (options.out / "benchmark.md").write_text(_markdown(rows, where, options.repeats))
+        (options.out / "benchmark.md").write_text(_markdown(rows, options.names, where, options.repeats))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -80,11 +80,11 @@ def _table(rows: list[Row]) -> Table:
     return table
 
 
-def _markdown(rows: list[Row], where: str, repeats: int) -> str:
+def _markdown(rows: list[Row], names: list[str], where: str, repeats: int) -> str:
     lines = [
         "# Benchmarks",
         "",
-        f"`python -m benchmarks --repeats {repeats}`;",
+        f"`{' '.join(['python -m benchmarks', *names])} --repeats {repeats}`;",
         f"{where}.",
         f"Medians of {repeats} turns; the spread is the lowest and the highest ratio of a turn.",
         "",

@@ -1,6 +1,7 @@
 """From runs to one HTML file."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def page_charts(runs: Sequence[RunData], labels: Sequence[str]) -> dict[str, cha
     if _paired(runs):
         both = (runs[0].predictions, runs[1].predictions)
         found["per-class"] = mistake_charts.per_class_chart(mistake_charts.per_class_rows(*both), (labels[0], labels[1]))
-        found["confusion-difference"] = mistake_charts.confusion_difference_chart(*both, (labels[0], labels[1]))
+        first, second = (Counter((each.true, each.predicted) for each in predictions) for predictions in both)
+        if first != second:  # else there is nothing to draw
+            found["confusion-difference"] = mistake_charts.confusion_difference_chart(*both, (labels[0], labels[1]))
     else:
         for number, (run, label) in enumerate(known):
             found[f"classes-{number}"] = mistake_charts.class_chart(mistake_charts.class_rows(run.predictions), label)

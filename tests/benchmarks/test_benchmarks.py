@@ -166,4 +166,6 @@ def test_an_unknown_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_a_row_without_a_spread_is_shown_too() -> None:
-    assert "2.5" in program._markdown([Row("memory", 2.5, 5.0, "GB", 0.5, None, "of plain")], "here", 1)
+    written = program._markdown([Row("memory", 2.5, 5.0, "GB", 0.5, None, "of plain")], ["loop"], "here", 1)
+    assert "`python -m benchmarks loop --repeats 1`" in written
+    assert "2.5" in written
