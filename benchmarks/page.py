@@ -93,15 +93,21 @@ def measure(first: Path, second: Path, file: Path, browser: Browser, repeats: in
     rows = [_row(name, found[name], *LIMITS[name]) for name in LIMITS]
     run = read_run(first)
     if "seconds" in run.summary:
-        live = [_write_live(first, file.with_name("live.html")) for _ in range(repeats)]
+        live = _write_live(first, file.with_name("live"), repeats)
         rows.append(_row("each epoch", live, SHARE * run.summary["seconds"] / len(run.rows), "s"))
     return rows
 
 
-def _write_live(run: Path, file: Path) -> float:
-    started = time.perf_counter()
-    write_page([read_run(run)], file, inline=False, live=True)
-    return time.perf_counter() - started
+def _write_live(run: Path, folder: Path, repeats: int) -> list[float]:
+    """Write a run's page as after its last epoch, when it had no final figures yet. Returns the seconds, so many times."""
+    at_the_end = ("summary.json", "predictions.csv", "mistakes")
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns(*at_the_end, "checkpoints", "wandb", "*.html", "*.jpg", ".lock"))
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        write_page([read_run(folder)], folder / "index.html", inline=False, live=True)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def _row(name: str, values: Sequence[float], limit: float, unit: str) -> Row:

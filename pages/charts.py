@@ -4,6 +4,7 @@ Runs are told apart by colour and by dashes, after Okabe and Ito's palette. Char
 the page's slider sets: a line marks it.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def _lines(
 ) -> list[alt.Chart]:
     axis = alt.Axis(format="%") if percent else alt.Axis()
     chart = (
-        alt.Chart(alt.InlineData(values=points))
+        alt.Chart(_as_text(points))
         .mark_line(strokeWidth=2)
         .encode(
             x=_epoch_axis(last),
@@ -75,6 +76,11 @@ def _lines(
         )
     )
     return [chart]
+
+
+def _as_text(points: list[dict[str, Any]]) -> alt.InlineData:
+    """Return data as JSON. Of a list Altair copies every value each time that one chart is made of another."""
+    return alt.InlineData(values=json.dumps(points), format=alt.JsonDataFormat(type="json"))
 
 
 def layers_of(runs: Sequence[RunData]) -> list[str]:
@@ -88,7 +94,7 @@ def layers_of(runs: Sequence[RunData]) -> list[str]:
 def _metric_lines(points: list[dict[str, Any]], labels: Sequence[str], layers: list[str], last: int) -> list[alt.Chart]:
     here = {each["layer"] for each in points}
     legend = alt.Legend(columns=4, values=[layer for layer in layers if layer in here])
-    base = alt.Chart(alt.InlineData(values=points)).encode(
+    base = alt.Chart(_as_text(points)).encode(
         x=_epoch_axis(last),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
         color=alt.Color("layer:N", scale=alt.Scale(domain=layers, scheme="viridis"), title="layer", legend=legend),

@@ -25,7 +25,7 @@ def render(template: str, context: dict[str, Any], charts: dict[str, Chart], pic
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
     return environment.get_template(template).render(
         **context,
-        charts={name: chart.to_dict() for name, chart in charts.items()},
+        charts={name: chart.to_dict(validate=False) for name, chart in charts.items()},
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         vega=Markup(_vega().replace("</script", r"<\/script")),
