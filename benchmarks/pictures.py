@@ -25,6 +25,7 @@ from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 FORWARD_PASS = "forward pass of the probes"
 VALIDATION_HOOKS = "hooks during the validation"
+EPOCHS = 2  # planned
 
 
 def pictures(name: str, repeats: int) -> list[Row]:
@@ -64,7 +65,10 @@ def _row(name: str, seconds: list[float], epoch: float) -> Row:
 
 
 class _ForwardPass(Callback):
-    """Runs the probes through the network before any other callback asks for it, and logs the seconds as these do."""
+    """Runs the probes through the network before any other callback asks for it, and logs the seconds as these do.
+
+    It ends the training after its first epoch, which is not the last one planned: after that one more is shown.
+    """
 
     def __init__(self, probes: Probes) -> None:
         self.probes = probes
@@ -74,16 +78,18 @@ class _ForwardPass(Callback):
         with torch.inference_mode():
             _ = self.probes.snapshot(pl_module.get_submodule("network"), trainer).traces
         pl_module.log(f"seconds/{FORWARD_PASS}", time.monotonic() - started, logger=False)
+        trainer.should_stop = True
 
 
 def _seconds_by_callback(network: nn.Sequential, data: Caltech101, folder: Path) -> dict[str, float]:
     """Return the seconds that each callback says it took at the end of an epoch of one batch."""
     model = Classifier(network, len(data.class_names), OptimSettings(), 1)
     probes = build_probes(data, [])
-    callbacks = visualization_callbacks(VizSettings(sensitivity=False), data, probes, folder, max_epochs=1)
+    callbacks = visualization_callbacks(VizSettings(sensitivity=False), data, probes, folder, max_epochs=EPOCHS)
     trainer = Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, limit_train_batches=1, limit_val_batches=1, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
+        max_epochs=EPOCHS, accelerator="cpu", logger=False, limit_train_batches=1, limit_val_batches=1,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        num_sanity_val_steps=0,
         callbacks=[_ForwardPass(probes), *callbacks],
     )  # fmt: skip
     trainer.fit(model, data)
