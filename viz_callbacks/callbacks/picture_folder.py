@@ -11,6 +11,7 @@ import io
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ class PictureFolder:
 
     def save(self, pictures: Sequence[Picture], epoch: int) -> list[Path]:
         """Write the pictures of an epoch (from 1), then the index. Returns the files of the sheets."""
-        files = [self._save_picture(picture, epoch) for picture in pictures]
+        with ThreadPoolExecutor() as pool:  # Pillow encodes outside Python's lock
+            files = list(pool.map(lambda picture: self._save_picture(picture, epoch), pictures))
         if pictures:
             index = self.index()
             index[f"{epoch}"] = [self._entry(picture, epoch) for picture in pictures]
@@ -84,7 +86,7 @@ class PictureFolder:
         for name, pixels in picture.sprites.items():
             sprite = folder / "sprites" / f"epoch-{epoch:03d}-{name}.webp"
             exact = name in self.lossless_sprites or pixels.shape[0] <= TINY
-            kind = {"lossless": True} if exact else {"quality": 60}
+            kind = {"lossless": True, "quality": 20} if exact else {"quality": 60}  # without loss it means effort
             save_whole(Image.fromarray(pixels), sprite, method=2, **kind)
         return sheet
 
