@@ -22,6 +22,7 @@ from tests.faults.kill_chain import IN_AN_EPOCH, KINDS, ROOT, TINY, TO_WANDB
 
 PICTURES_EVERY = 10  # epochs
 PATIENCE = 300  # seconds for the end of a process; W&B may take 60 of them
+LOADER = "pt_data_worker"  # torch's name for a loading process; another child has its parent's command line until it starts W&B
 FULL = 20_000  # bytes a file may have on the full disk: too few for a checkpoint
 GROWING = ("pictures", "wandb")  # folders that are larger after each epoch or start, as they should be
 
@@ -159,7 +160,7 @@ def kill_a_loading_process(run: SoakedRun, rng: random.Random) -> None:
         loaders = []
         for child in run.children():
             with contextlib.suppress(psutil.Error):
-                loaders += [child] if child.cmdline() == run.process.args else []
+                loaders += [child] if child.name() == LOADER else []
         if loaders:
             loaders[0].kill()
             break
