@@ -122,7 +122,8 @@ def test_a_key_and_a_server_that_fails_at_the_start(
         output = run.end()
     assert seconds_of("start", output) < 30
     assert len(re.findall("This run is logged offline", output)) == 1
-    assert len(output.split("start:")[0].splitlines()) == 2, output
+    before = output.split("start:")[0].splitlines()
+    assert len(before) == 2 or before == ["W&B has not started after 28 s; the training doesn't wait for it"], output
     folder = folder_named_in(output, "wandb sync")
     assert f"W&B keeps the run offline. Look at it at any time: wandb leet {folder}\n" in output
     assert [each.name for each in (tmp_path / "run/wandb").glob("*run-*")] == [folder.name], "no half run beside it"
