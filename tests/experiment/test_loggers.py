@@ -1,6 +1,7 @@
 """What W&B is told of a run when it begins, and how long a run waits for it."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +21,17 @@ def busy_machine(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return threading.Event()
 
 
+@pytest.fixture
+def start(busy_machine: threading.Event) -> Callable[[], NoReturn]:
+    """A start that fails once the machine is free."""
+
+    def fail() -> NoReturn:
+        busy_machine.wait(60)
+        raise OSError("no answer")
+
+    return fail
+
+
 def test_a_run_that_must_have_wandb_waits_for_its_refusal_longer_than_others(
     monkeypatch: pytest.MonkeyPatch, busy_machine: threading.Event, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -35,12 +47,8 @@ def test_a_run_that_must_have_wandb_waits_for_its_refusal_longer_than_others(
 
 
 def test_a_run_that_must_have_wandb_does_not_wait_for_ever(
-    busy_machine: threading.Event, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: Callable[[], NoReturn], busy_machine: threading.Event, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start() -> NoReturn:
-        busy_machine.wait(60)
-        raise OSError("no answer")
-
     threading.Timer(0.5, busy_machine.set).start()
     with pytest.raises(SettingsError, match=r"^logger\.mode=online: W&B has not started after 0 s; take logger\.mode=auto"):
         WandbMirror(start, tmp_path, Dashboard(), required=True)
@@ -48,12 +56,8 @@ def test_a_run_that_must_have_wandb_does_not_wait_for_ever(
 
 
 def test_another_run_goes_on_without_waiting(
-    busy_machine: threading.Event, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: Callable[[], NoReturn], busy_machine: threading.Event, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def start() -> NoReturn:
-        busy_machine.wait(60)
-        raise OSError("no answer")
-
     mirror = WandbMirror(start, tmp_path, Dashboard())
     assert capsys.readouterr().out == "W&B has not started after 0 s; the training doesn't wait for it\n"
     busy_machine.set()
