@@ -17,6 +17,7 @@ from benchmarks.mirror import mirror
 from benchmarks.pictures import pictures
 from benchmarks.pipeline import input_pipeline
 from benchmarks.projections import graphs, projections, strongest_of_all_maps
+from benchmarks.recording import recording
 from benchmarks.steps import training_steps
 from benchmarks.timing import Row
 from benchmarks.transposed import transposed_convolutions
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Row]]] = {
     "zfnet_pictures": partial(pictures, "zfnet"),
     "projections": projections,
     "graphs": graphs,
+    "recording": recording,
     "transposed": transposed_convolutions,
     "strongest": strongest_of_all_maps,
     "alexnet_processes": partial(processes, "alexnet"),

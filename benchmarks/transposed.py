@@ -30,7 +30,7 @@ def transposed_convolutions(repeats: int) -> list[Row]:
     """Time both forms for the layers of three networks, on the probes' whole maps and on the boxes of single activations."""
     torch.manual_seed(0)
     rows = []
-    for name, network, size in _networks():
+    for name, network, size in networks():
         traces = record(network, torch.randn(1, 3, size, size))
         seen = set[tuple[object, ...]]()
         for trace in traces:
@@ -72,7 +72,8 @@ def both_forms(name: str, conv: nn.Conv2d, count: int, places: tuple[int, ...], 
     return rates(name, ours, theirs, count, "values/s", f"times as fast as torch's form; the rule takes the {taken} one")
 
 
-def _networks() -> list[tuple[str, nn.Module, int]]:
+def networks() -> list[tuple[str, nn.Module, int]]:
+    """Return untrained networks, evaluating, each with its name and the side of its images."""
     alexnet, zfnet = (build_network(ModelSettings(name=name), CLASSES).eval() for name in ("alexnet", "zfnet"))
     resnet = torchvision.models.resnet18(weights=None).eval()
     return [("AlexNet", alexnet, IMAGE_SIZES["alexnet"]), ("ZFNet", zfnet, IMAGE_SIZES["zfnet"]), ("ResNet-18", resnet, 224)]

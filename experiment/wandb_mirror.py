@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import Logger
 
 from configs import SettingsError
 from experiment.dashboard import Dashboard, Histogram
-from experiment.wandb_service import end_service, has_upload_errors, kill_service
+from experiment.wandb_service import CLOSE_SECONDS, end_service, end_service_in_time, has_upload_errors, kill_service
 
 if TYPE_CHECKING:
     import wandb
@@ -33,11 +33,10 @@ ONLINE_SECONDS = 120.0
 
 CALL_SECONDS = 60.0
 FINISH_SECONDS = 60.0
+"""With ``CLOSE_SECONDS``, for what has been cut off."""
+
 UPLOAD_SECONDS = 40.0
 """What W&B itself may take of ``FINISH_SECONDS`` to upload what is left; then it closes the file that can be uploaded later."""
-
-CLOSE_SECONDS = 5.0
-"""Of ``FINISH_SECONDS``, the time that W&B's service has to close its files when it is cut off."""
 
 QUEUE_LENGTH = 1000
 """Calls, one an epoch. They hold numbers and names of files, not pictures."""
@@ -175,11 +174,7 @@ class WandbMirror(Logger):
     def _cut_off(self, reason: str) -> None:
         """Have W&B's service drop what it uploads and close its files; kill it if it doesn't."""
         self._uploaded, earlier = False, self.failure
-        closer = threading.Thread(target=end_service, daemon=True)
-        with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no thread any more
-            closer.start()
-            closer.join(CLOSE_SECONDS)
-        if closer.is_alive() or not self._ended.wait(1):
+        if not end_service_in_time() or not self._ended.wait(1):
             self.failure = earlier or reason  # not what a call has raised that waited for the service
             kill_service()
             self._ended.wait(CLOSE_SECONDS)

@@ -5,14 +5,22 @@ The service uploads and writes what a program gives to W&B, whose functions wait
 
 import contextlib
 import functools
+import queue
 import re
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+ANSWER_SECONDS = 120.0
+"""For all that ``ask`` does. W&B gives up a server that refuses after 25 s, on a busy machine later."""
+
+CLOSE_SECONDS = 5.0
+"""That the service has to close its files before it is killed."""
 
 UPLOAD_ERROR = re.compile(r"api: HTTP error|filestream|runfiles|runupserter|upload")
 """In wandb-core's log: what it has given up without a word to ``run.finish``, as after an answer of 401."""
@@ -25,6 +33,46 @@ def has_upload_errors(log: Path) -> bool:
     except OSError:
         return True
     return any('"level":"ERROR"' in line and UPLOAD_ERROR.search(line) for line in lines)
+
+
+Answer = TypeVar("Answer")
+
+
+def ask(question: Callable[[], Answer]) -> Answer:
+    """Return what a question to W&B returns, and leave none of its processes behind, which could keep the program from ending.
+
+    Raises:
+        TimeoutError: W&B took longer than ``ANSWER_SECONDS``.
+        Exception: what the question raises.
+    """
+    answers = queue.SimpleQueue[Answer | Exception]()
+
+    def work() -> None:
+        try:
+            answers.put(question())
+        except Exception as problem:
+            answers.put(problem)
+
+    threading.Thread(target=work, name="W&B", daemon=True).start()
+    try:
+        answer = answers.get(timeout=ANSWER_SECONDS)
+    except queue.Empty:
+        raise TimeoutError(f"no answer after {ANSWER_SECONDS:.0f} s") from None
+    finally:
+        if not end_service_in_time():
+            kill_service()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def end_service_in_time() -> bool:
+    """Do as ``end_service`` does, for ``CLOSE_SECONDS`` at most. Returns whether the service has ended."""
+    closer = threading.Thread(target=end_service, daemon=True)
+    with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no thread any more
+        closer.start()
+        closer.join(CLOSE_SECONDS)
+    return not closer.is_alive()
 
 
 def end_service() -> None:

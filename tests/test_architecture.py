@@ -68,6 +68,7 @@ PRIVATE_NAMES = {
 
 # Where any exception is caught, and why it can't be named.
 CATCHES_ALL = {
+    "experiment/wandb_service.py": "what W&B raises in a thread is raised again where it was asked",
     "experiment/wandb_mirror.py": "W&B raises anything, and nothing that it raises may end a training",
     "experiment/tensorboard_mirror.py": "TensorBoard raises anything too",
     "tools/workspace.py": "W&B raises anything, and it is one line",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from configs import SettingsError
 from configs.parser import load_settings
 from experiment.dashboard import PANELS, Dashboard
+from experiment.wandb_service import ask
 from viz_callbacks.callbacks.picture_folder import PictureFolder
 
 if TYPE_CHECKING:
@@ -111,14 +112,18 @@ def save_workspace(runs: list[Path], name: str) -> str:
         )
     ((entity, project),) = places
     images, layers = picture_panels(runs)
-    import wandb  # here, as it takes a second
 
-    try:
+    def send() -> str:
+        import wandb  # here, as it takes a second
+
         wandb.setup(wandb.Settings(silent=True))
         owner = entity or wandb.Api().default_entity
         workspace = build_workspace(str(owner), project, name, images, layers)
         workspace.save()  # type: ignore[no-untyped-call]  # W&B gives it no types
         return str(workspace.url)
+
+    try:
+        return ask(send)
     except Exception as problem:  # W&B promises no type: its own errors, its service's, its server's
         raise SettingsError(f"W&B: {str(problem).strip().splitlines()[0]}") from problem
 

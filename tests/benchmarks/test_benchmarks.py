@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks import __main__ as program
-from benchmarks import devices, loop, mirror, pictures, pipeline, projections, steps, transposed
+from benchmarks import devices, loop, mirror, pictures, pipeline, projections, recording, steps, transposed
 from benchmarks.timing import Row, in_turns, rates
 from configs import DataSettings, ModelSettings
 from datamodules.datamodule import ImageDataModule
@@ -112,7 +112,7 @@ def test_both_forms_of_a_transposed_convolution_are_measured_and_compared(monkey
     network = nn.Sequential(
         nn.Conv2d(3, 4, 5, 2, 1), nn.ReLU(), nn.Conv2d(4, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 3)
     )
-    monkeypatch.setattr(transposed, "_networks", lambda: [("It", network, 33)])
+    monkeypatch.setattr(transposed, "networks", lambda: [("It", network, 33)])
     rows = transposed.transposed_convolutions(1)
     assert [row.name for row in rows[:2]] == [
         f"It's 0: 3 to 4 maps, 5 px, stride 2, {what}" for what in ("whole maps", "boxes")
@@ -124,6 +124,19 @@ def test_both_forms_of_a_transposed_convolution_are_measured_and_compared(monkey
     monkeypatch.setattr(transposed, "subpixel_transposed_convolution", lambda conv, value: 1.1 * form(conv, value))
     with pytest.raises(AssertionError, match="not close"):
         transposed.transposed_convolutions(1)
+
+
+def test_what_a_recorded_pass_keeps_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())
+    monkeypatch.setattr(recording, "networks", lambda: [("It", network, 12)])
+    kept, passes = recording.recording(1)
+    assert kept.name == "traces of It, 8 images of 12 px"
+    maps = 8 * 4 * 10 * 10 * 4 / 1e6  # the rectified ones, of which the flattened ones are a view
+    assert kept.ours == pytest.approx(maps)
+    assert kept.theirs == pytest.approx(2 * maps)
+    assert passes.ours > 0
+    assert passes.theirs > 0
+    assert passes.spread
 
 
 def test_without_captum_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

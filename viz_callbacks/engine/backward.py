@@ -78,7 +78,7 @@ def backproject(
 
     Raises:
         UnknownLayerError: a layer has no rule.
-        ValueError: ``value`` has another shape than the last output.
+        ValueError: ``value`` has another shape than the last output, or a rule looks at numbers that were let go.
     """
     if not traces:
         return value
@@ -90,12 +90,32 @@ def backproject(
         for trace in reversed(traces):
             if trace.name not in arrived:  # on a branch that doesn't lead to the start
                 continue
-            back = rule_for(trace, rules)(trace, arrived.pop(trace.name))
-            for source, part in zip(trace.sources, back if isinstance(back, tuple) else (back,), strict=True):
+            for source, part in zip(trace.sources, _back(trace, arrived.pop(trace.name), rules), strict=True):
                 if part is not None:
                     arrived[source] = arrived[source] + part if source in arrived else part
     start = traces[0].sources[0]
-    return arrived[start] if start in arrived else torch.zeros_like(traces[0].input)
+    return arrived[start] if start in arrived else value.new_zeros(traces[0].input.shape)
+
+
+def _back(trace: LayerTrace, value: Tensor, rules: Mapping[type[nn.Module], BackwardFunction]) -> tuple[Tensor | None, ...]:
+    """Return what comes back to each input of a layer."""
+    rule = rule_for(trace, rules)
+    let_go = [
+        name for name, each in zip((*trace.sources, trace.name), (*trace.inputs, trace.output), strict=True) if each.is_meta
+    ]
+    problem: RuntimeError | None = None
+    try:
+        back = rule(trace, value)
+        parts = back if isinstance(back, tuple) else (back,)
+        if not any(part is not None and part.is_meta for part in parts):
+            return parts
+    except RuntimeError as error:
+        if not let_go:
+            raise
+        problem = error
+    raise ValueError(
+        f"The rule for {trace.name!r} looks at numbers that were let go: record(network, images, keep={let_go})."
+    ) from problem
 
 
 def blocked_layers(traces: Sequence[LayerTrace]) -> dict[str, str]:

@@ -5,30 +5,13 @@ the same value everywhere on all images that are looked at.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from torch import Tensor, nn
 
 from viz_callbacks.engine.backward import blocked_layers
 from viz_callbacks.engine.forward import named_layers
 from viz_callbacks.engine.layer_trace import LayerTrace
-from viz_callbacks.engine.registry import what_is_known
-
-
-class Step(Protocol):
-    """A layer in a graph of layers, recorded or not."""
-
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-
-    @property
-    def layer(self) -> nn.Module:
-        """The layer."""
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The names of the layers whose outputs it takes."""
+from viz_callbacks.engine.needed_values import maps_layer
 
 
 def convolution_layers(network: nn.Module) -> list[str]:
@@ -81,30 +64,6 @@ def trace_up_to(traces: Sequence[LayerTrace], layer: str) -> list[LayerTrace]:
             needed.update(trace.sources)
             below.append(trace)
     return below[::-1]
-
-
-def maps_layer(steps: Sequence[Step], layer: str) -> str:
-    """Return the name of the layer whose output a convolution layer's feature maps are: its activation, or else itself.
-
-    >>> from viz_callbacks.engine.graph import trace_network
-    >>> network = nn.Sequential(nn.Conv2d(3, 4, 5), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2))
-    >>> maps_layer(trace_network(network).nodes, "0")
-    '2'
-
-    Raises:
-        ValueError: there is no such layer.
-    """
-    names = [step.name for step in steps]
-    if layer not in names:
-        raise ValueError(f"There is no layer {layer!r}; the network has {', '.join(names)}.")
-    end = layer
-    while len(users := [step for step in steps if end in step.sources]) == 1:
-        known, end = what_is_known(users[0].layer), users[0].name
-        if known.is_activation:
-            return end
-        if not known.before_activation:
-            break
-    return layer
 
 
 def open_layers(traces: Sequence[LayerTrace]) -> tuple[list[str], str]:

@@ -3,7 +3,7 @@
 Nothing here uses autograd, so it runs under ``torch.inference_mode`` too, and leaves no gradients, hooks or changed modes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from viz_callbacks.engine.expressions import computed
 from viz_callbacks.engine.function_layers import Function
 from viz_callbacks.engine.graph import Graph, Node, trace_network
 from viz_callbacks.engine.layer_trace import IMAGES, LayerTrace
+from viz_callbacks.engine.needed_values import needed_values, without_values
 from viz_callbacks.engine.registry import are_close, departs, has_own_forward, known_kind
 from viz_callbacks.engine.tracing import unwrapped
 
@@ -28,11 +29,13 @@ class RecordingError(RuntimeError):
     """What was recorded isn't what the network computes; the message says where, and what to do."""
 
 
-def record(network: nn.Module, images: Tensor, until: str | None = None) -> list[LayerTrace]:
-    """Run the network as if evaluating, whatever its mode, and keep each layer's input, output and switches.
+def record(network: nn.Module, images: Tensor, until: str | None = None, keep: Collection[str] = ()) -> list[LayerTrace]:
+    """Run the network as if evaluating, whatever its mode, and keep what the way back needs of each layer.
 
-    The modules' modes, running statistics and random numbers stay untouched. Unless the network is an nn.Sequential of layers,
-    the output for the first image is compared with the network's own.
+    That is the shapes, the switches, the feature maps, and the numbers at which a rule looks, such as a gate's. Other numbers,
+    such as those before an activation, are let go while the network runs. The modules' modes, running statistics and random
+    numbers stay untouched. Unless the network is an nn.Sequential of layers, the output for the first image is compared with
+    the network's own.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 4, 5, stride=2), nn.ReLU(), nn.MaxPool2d(3, 2))
     >>> [(trace.name, tuple(trace.output.shape)) for trace in record(network, torch.randn(2, 3, 33, 33))]
@@ -42,30 +45,28 @@ def record(network: nn.Module, images: Tensor, until: str | None = None) -> list
         network: any module that torch.fx can follow from the images to its output.
         images: (N, C, H, W), in the network's own dtype; autocast is off in here.
         until: the name of the layer to stop after; what lies behind it isn't run, and the output is not compared.
+        keep: names of layers whose outputs are kept in any case: for rules that ``BACKWARD_RULES`` doesn't have, or to look at.
 
     Returns:
-        A trace of each layer in the order they run. The last one's output is the network's.
+        A trace of each layer in the order they run. The last one's output is the network's. Inputs and outputs whose numbers
+        are let go are tensors on the device ``meta``: they have a shape, and whatever asks for their numbers fails.
 
     Raises:
         UntraceableError: the network can't be followed.
         RecordingError: the recorded output isn't the network's own, or a hook changes a layer's value.
-        ValueError: ``images`` has another shape, or there is no layer ``until``.
+        ValueError: ``images`` has another shape, or there is no layer ``until`` or one of ``keep``.
     """
     if images.ndim != 4:
         raise ValueError(f"images must be (N, C, H, W), not {tuple(images.shape)}; give a single image as image[None].")
     graph = trace_network(network)
     names = [node.name for node in graph.nodes]
-    if until is not None and until not in names:
-        raise ValueError(f"There is no layer {until!r}; the network has {', '.join(names)}.")
-    traces: list[LayerTrace] = []
-    values: dict[str, object] = {IMAGES: images}
+    if missing := [name for name in (*([] if until is None else [until]), *keep) if name not in names]:
+        raise ValueError(f"There is no layer {missing[0]!r}; the network has {', '.join(names)}.")
+    nodes = graph.nodes[: None if until is None else names.index(until) + 1]
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-        for node in graph.nodes:
-            trace, values[node.name] = _run(node, values)
-            traces.append(trace)
-            if node.name == until:
-                return traces
-        _compare(unwrapped(network), graph, traces, images)
+        traces = _run(nodes, images, keep)
+        if until is None:
+            _compare(unwrapped(network), graph, traces, images)
     return traces
 
 
@@ -84,8 +85,39 @@ def named_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     yield from ((node.name, node.layer) for node in trace_network(network).nodes)
 
 
-def _run(node: Node, values: dict[str, object]) -> tuple[LayerTrace, object]:
-    """Return a layer's trace, and its output, which may be several tensors where a layer that is closed gives that."""
+def _run(nodes: Sequence[Node], images: Tensor, keep: Collection[str]) -> list[LayerTrace]:
+    """Run layers in their order, letting go of each value that isn't needed once the last layer that takes it has run."""
+    values: dict[str, object] = {IMAGES: images}
+    needed = needed_values(nodes, keep) if nodes else {IMAGES}
+    last_uses = {name: index for index, node in enumerate(nodes) for name in (node.name, *node.sources)}
+    let_go: list[list[str]] = [[] for _ in nodes]
+    for name, index in last_uses.items():
+        if name not in needed:
+            let_go[index].append(name)
+    ran = []
+    for node, names in zip(nodes, let_go, strict=True):
+        layer, values[node.name], switches, closed = _run_layer(node, values)
+        ran.append((node, layer, switches, closed))
+        values.update((name, without_values(_first_tensor(values[name]))) for name in names)
+    return [
+        LayerTrace(
+            node.name,
+            layer,
+            tuple(_first_tensor(values[source]) for source in node.sources),
+            node.sources,
+            _first_tensor(values[node.name]),
+            switches,
+            closed,
+        )
+        for node, layer, switches, closed in ran
+    ]
+
+
+def _run_layer(node: Node, values: dict[str, object]) -> tuple[nn.Module, object, Tensor | None, str]:
+    """Return what a layer's trace needs: the layer, its output, the switches, and why it is closed.
+
+    The output may be several tensors where a layer that is closed gives that.
+    """
     layer = node.layer if isinstance(node.layer, Function) else eval_copy(node.layer)
     inputs = tuple(_first_tensor(values[source]) for source in node.sources)
     if isinstance(layer, MAX_POOLS):
@@ -95,10 +127,9 @@ def _run(node: Node, values: dict[str, object]) -> tuple[LayerTrace, object]:
         output, switches = layer(*arguments, **options), None
         if has_hooks(layer) and not are_close(_first_tensor(layer.forward(*arguments, **options)), _first_tensor(output)):
             raise _hook_error(node)
-    first = _first_tensor(output)
-    if isinstance(layer, Function) and len(inputs) == 1 and first is inputs[0]:
+    if isinstance(layer, Function) and len(inputs) == 1 and _first_tensor(output) is inputs[0]:
         layer = nn.Identity()  # it takes the first of several tensors
-    return LayerTrace(node.name, layer, inputs, node.sources, first, switches, _closed(node, layer, inputs)), output
+    return layer, output, switches, _closed(node, layer, inputs)
 
 
 def _pool(layer: nn.Module, node: Node, value: Tensor) -> tuple[Tensor, Tensor]:

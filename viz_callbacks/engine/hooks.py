@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from viz_callbacks.engine.copies import eval_copy
-from viz_callbacks.engine.feature_maps import maps_layer
 from viz_callbacks.engine.graph import trace_network
+from viz_callbacks.engine.needed_values import maps_layer
 
 RISING = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Softplus, nn.ELU, nn.SELU)
 """Activations that never fall: the largest value comes from the largest. GELU, SiLU and the like have a dip."""

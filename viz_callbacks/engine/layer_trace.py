@@ -19,7 +19,8 @@ class LayerTrace:
             place. A function is the layer that does the same.
         inputs: what came into the layer, (N, ...) each.
         sources: the names of the layers that these came from, ``IMAGES`` for the images.
-        output: y, what came out of it, (N, ...).
+        output: y, what came out of it, (N, ...). It and the inputs are on the device ``meta``, with a shape and no numbers,
+            where ``record`` kept none.
         switches: of a max pooling, shaped like ``output``: where in ``input``, in row-major order, each maximum was.
         closed: why a layer that is made of others couldn't be opened up; '' for one that isn't.
     """

@@ -21,6 +21,16 @@ BackwardFunction = Callable[[LayerTrace, Tensor], Back]
 """A layer's way back: its trace and v, shaped like its output, give what comes back."""
 
 
+def always(layer: nn.Module) -> bool:
+    """Return True, whatever the layer."""
+    return True
+
+
+def never(layer: nn.Module) -> bool:
+    """Return False, whatever the layer."""
+    return False
+
+
 @dataclass(frozen=True, eq=False)
 class BackwardRule:
     """A layer's way back, and what else is known of the types of layers that have it.
@@ -31,6 +41,8 @@ class BackwardRule:
         is_activation: whether it makes a convolution's feature maps.
         before_activation: whether it may stand between a convolution and its activation.
         own_forward: the way back of derived types with a forward of their own; None where none is known.
+        needs_values: tells of a layer whether its way back looks at the numbers of its inputs or its output. Where it takes
+            their shapes alone, ``record`` keeps no more of them.
     """
 
     function: BackwardFunction
@@ -38,6 +50,7 @@ class BackwardRule:
     is_activation: bool = False
     before_activation: bool = False
     own_forward: BackwardFunction | None = None
+    needs_values: Callable[[nn.Module], bool] = always
 
     def __call__(self, trace: LayerTrace, value: Tensor) -> Back:
         """Take a value at the layer's output to its input."""
@@ -58,6 +71,7 @@ def backward_rule(
     is_activation: bool = False,
     before_activation: bool = False,
     own_forward: BackwardFunction | None = None,
+    needs_values: Callable[[nn.Module], bool] = always,
 ) -> Callable[[BackwardFunction], BackwardRule]:
     """Register the function below as the rule of these types of layers; the options are those of ``BackwardRule``.
 
@@ -67,7 +81,7 @@ def backward_rule(
     """
 
     def register(function: BackwardFunction) -> BackwardRule:
-        rule = BackwardRule(function, window, is_activation, before_activation, own_forward)
+        rule = BackwardRule(function, window, is_activation, before_activation, own_forward, needs_values)
         BACKWARD_RULES.update(dict.fromkeys(kinds, rule))
         return rule
 

@@ -57,13 +57,11 @@ def invariance(
     Raises:
         ValueError: a layer or the transformation doesn't exist.
     """
-    original = {trace.name: trace.output for trace in record(network, images)}
-    if missing := [layer for layer in layers if layer not in original]:
-        raise ValueError(f"There is no layer {missing[0]!r}; the network has {', '.join(original)}.")
+    original = {trace.name: trace.output for trace in record(network, images, keep=layers)}
     distances: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     probability = []
     for amount in amounts:
-        traces = record(network, transform(images, kind, amount))
+        traces = record(network, transform(images, kind, amount), keep=layers)
         outputs = {trace.name: trace.output for trace in traces}
         for layer in layers:
             distances[layer].append((outputs[layer] - original[layer]).flatten(1).norm(dim=1))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from viz_callbacks.engine.feature_maps import maps_layer, trace_up_to
+from viz_callbacks.engine.feature_maps import trace_up_to
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.graph import trace_network
+from viz_callbacks.engine.needed_values import maps_layer
 from viz_callbacks.engine.receptive_field import receptive_field
 from viz_callbacks.methods.unit_projection import MEMORY_LIMIT, Units, project_units
 

@@ -128,7 +128,8 @@ def _window_bytes(traces: Sequence[LayerTrace]) -> int:
 
 def _whole_bytes(traces: Sequence[LayerTrace]) -> int:
     """Return how much memory a unit takes whose image's traces are copied."""
-    return sum(each[0].numel() * each.element_size() for trace in traces for each in (*trace.inputs, trace.output))
+    copied = [each for trace in traces for each in (*trace.inputs, trace.output) if not each.is_meta]
+    return sum(each[0].numel() * each.element_size() for each in copied)
 
 
 def _project_windows(traces: Sequence[LayerTrace], units: Units, field: ReceptiveField) -> Tensor:

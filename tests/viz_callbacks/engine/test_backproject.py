@@ -94,7 +94,7 @@ def test_with_masks_in_place_of_rectification_the_walk_is_the_gradient(network: 
 
     network = nn.Sequential(*(layer for _, layer in named_layers(network) if not isinstance(layer, nn.LocalResponseNorm)))
     own: dict[type[nn.Module], BackwardFunction] = {nn.ReLU: mask, nn.Linear: transposed}
-    traces = record(network, images)
+    traces = record(network, images, keep=[name for name, _ in named_layers(network)])
     value = torch.randn_like(traces[-1].output)
     pixels = images.clone().requires_grad_()
     (expected,) = torch.autograd.grad(network.eval()(pixels), pixels, value)

@@ -1,6 +1,7 @@
 """Each backward rule against its plain twin, its adjoint and autograd, on random input with overlap, stride and padding."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -16,6 +17,8 @@ from viz_callbacks.engine.convolution import is_subpixel_faster, padding_of, sub
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.function_layers import Function
 from viz_callbacks.engine.layer_trace import LayerTrace
+from viz_callbacks.engine.needed_values import without_values
+from viz_callbacks.engine.registry import what_is_known
 
 many = settings(max_examples=60, deadline=None)
 
@@ -153,7 +156,7 @@ def traced(layer: nn.Module) -> LayerTrace:
     before: list[nn.Module] = []
     for kinds, reshape in ((FLAT, nn.Flatten()), (ROWS, nn.Flatten(2)), (VOLUMES, nn.Unflatten(1, (2, 2)))):
         before += [reshape] if isinstance(layer, kinds) else []
-    return record(nn.Sequential(*before, layer), normal(2, 4, 8, 10))[-1]
+    return record(nn.Sequential(*before, layer), normal(2, 4, 8, 10), keep=[str(index) for index in range(len(before))])[-1]
 
 
 def test_every_rule_has_a_plain_twin_and_layers_to_compare_them_on() -> None:
@@ -167,6 +170,20 @@ def test_every_rule_equals_its_plain_twin(make: Callable[[], nn.Module]) -> None
     trace = traced(make().double())
     value = torch.randn_like(trace.output)
     assert_plain(trace, value, backproject([trace], value))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("make", [make for layers in LAYERS.values() for make in layers])
+def test_a_rule_needs_the_numbers_of_its_layer_where_it_says_so_alone(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    trace = traced(make().double())
+    value = torch.randn_like(trace.output)
+    shapes = replace(trace, inputs=tuple(map(without_values, trace.inputs)), output=without_values(trace.output))
+    if what_is_known(trace.layer).needs_values(trace.layer):
+        with pytest.raises(ValueError, match=r"^The rule for '\d' looks at numbers that were let go: record\("):
+            backproject([shapes], value)
+    else:
+        assert torch.equal(backproject([shapes], value), backproject([trace], value))
 
 
 @pytest.mark.parametrize("kind", LAYERS)

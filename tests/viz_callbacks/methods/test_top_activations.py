@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from lightning_modules.networks.layers import pool_before_relu
 from tests.small_network import small_network
-from viz_callbacks.engine.feature_maps import feature_maps, maps_layer, trace_up_to
+from viz_callbacks.engine.feature_maps import feature_maps, trace_up_to
 from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.graph import trace_network
+from viz_callbacks.engine.needed_values import maps_layer
 from viz_callbacks.engine.receptive_field import receptive_field
 from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
 from viz_callbacks.methods.top_activations import MapTopActivations, project_top_activations

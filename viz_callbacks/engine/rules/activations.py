@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viz_callbacks.engine.layer_trace import LayerTrace
-from viz_callbacks.engine.registry import Back, backward_rule
+from viz_callbacks.engine.registry import Back, backward_rule, never
 from viz_callbacks.engine.windows import one_place
 
 
-@backward_rule(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, window=one_place, is_activation=True)
+@backward_rule(
+    nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, window=one_place, is_activation=True, needs_values=never
+)
 def rectify(trace: LayerTrace, value: Tensor) -> Back:
     """Keep what is positive, independently of what the rectifier let through on the way down.
 
@@ -21,7 +23,7 @@ def rectify(trace: LayerTrace, value: Tensor) -> Back:
     return F.relu(value)
 
 
-@backward_rule(nn.Hardtanh, nn.Threshold, window=one_place, is_activation=True)
+@backward_rule(nn.Hardtanh, nn.Threshold, window=one_place, is_activation=True, needs_values=never)
 def rectify_if_never_negative(trace: LayerTrace, value: Tensor) -> Back:
     """Rectify where the layer's maps can't be negative, such as those of ``nn.Hardtanh(0, 6)``; pass on as it is elsewhere."""
     layer = trace.layer
@@ -29,7 +31,7 @@ def rectify_if_never_negative(trace: LayerTrace, value: Tensor) -> Back:
     return F.relu(value) if lowest >= 0 else value
 
 
-@backward_rule(nn.LeakyReLU, nn.PReLU, nn.RReLU, window=one_place, is_activation=True)
+@backward_rule(nn.LeakyReLU, nn.PReLU, nn.RReLU, window=one_place, is_activation=True, needs_values=never)
 def leaky_rectify(trace: LayerTrace, value: Tensor) -> Back:
     """Keep what is positive, and the same share of what is negative as on the way down."""
     match trace.layer:
@@ -43,6 +45,7 @@ def leaky_rectify(trace: LayerTrace, value: Tensor) -> Back:
 @backward_rule(
     nn.Tanh, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Softsign, nn.ELU, nn.CELU, nn.SELU,
     nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softplus, window=one_place, is_activation=True,
+    needs_values=never,
 )  # fmt: skip
 def as_activation(trace: LayerTrace, value: Tensor) -> Back:
     """Pass the value on as it is: the maps have both signs, so there is no side to keep, or one sign, so 0 means nothing."""

@@ -6,11 +6,19 @@ from torch import Tensor, nn
 
 from viz_callbacks.engine.function_layers import GroupNormFunction, InstanceNormFunction, LayerNormFunction
 from viz_callbacks.engine.layer_trace import LayerTrace
-from viz_callbacks.engine.registry import Back, backward_rule
+from viz_callbacks.engine.registry import Back, backward_rule, never
 from viz_callbacks.engine.windows import one_place
 
 
-@backward_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, window=one_place, before_activation=True)
+def takes_own_statistics(norm: nn.Module) -> bool:
+    """Return whether a norm takes the statistics of its input, having no running ones."""
+    return cast(nn.BatchNorm2d, norm).running_var is None
+
+
+@backward_rule(
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, window=one_place, before_activation=True,
+    needs_values=takes_own_statistics,
+)  # fmt: skip
 def batch_norm_scale(trace: LayerTrace, value: Tensor) -> Back:
     """Return v g / sqrt(var + eps): the adjoint of an evaluating batch norm, which is a scale and a shift of each channel.
 
@@ -33,8 +41,9 @@ def group_norm_scale(trace: LayerTrace, value: Tensor) -> Back:
 
 
 @backward_rule(
-    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, InstanceNormFunction, window=one_place, before_activation=True
-)
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, InstanceNormFunction, window=one_place, before_activation=True,
+    needs_values=takes_own_statistics,
+)  # fmt: skip
 def instance_norm_scale(trace: LayerTrace, value: Tensor) -> Back:
     """Return v g / sqrt(var + eps) with the variance of each channel of the image, held, or the running one if it has that."""
     norm, x = cast(nn.InstanceNorm2d, trace.layer), trace.input
@@ -62,14 +71,14 @@ def _along_channels(scale: Tensor, x: Tensor) -> Tensor:
 
 @backward_rule(
     nn.LocalResponseNorm, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-    nn.Identity, window=one_place, before_activation=True,
+    nn.Identity, window=one_place, before_activation=True, needs_values=never,
 )  # fmt: skip
 def identity(trace: LayerTrace, value: Tensor) -> Back:
     """Pass the value on as it is."""
     return value
 
 
-@backward_rule(nn.Softmax, nn.LogSoftmax)
+@backward_rule(nn.Softmax, nn.LogSoftmax, needs_values=never)
 def last_softmax(trace: LayerTrace, value: Tensor) -> Back:
     """Pass over a softmax that ends a network: what is walked back is a value at the logits.
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from viz_callbacks.engine.layer_trace import LayerTrace
-from viz_callbacks.engine.registry import Back, backward_rule
+from viz_callbacks.engine.registry import Back, backward_rule, never
 from viz_callbacks.engine.rules.linear import adjoint, layer_adjoint
 from viz_callbacks.engine.windows import pool_window
 
 
-@backward_rule(nn.MaxPool2d, window=pool_window)
+@backward_rule(nn.MaxPool2d, window=pool_window, needs_values=never)
 def max_unpool(trace: LayerTrace, value: Tensor) -> Back:
     """Put each value where its maximum came from; where windows overlap, values add up."""
     assert trace.switches is not None
@@ -20,20 +20,26 @@ def max_unpool(trace: LayerTrace, value: Tensor) -> Back:
     return places.view(trace.input.shape)
 
 
-@backward_rule(nn.AdaptiveMaxPool2d, nn.MaxPool1d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool3d)
+@backward_rule(nn.AdaptiveMaxPool2d, nn.MaxPool1d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool3d, needs_values=never)
 def other_max_unpool(trace: LayerTrace, value: Tensor) -> Back:
     """Do as ``max_unpool`` does, for windows that receptive fields aren't computed from."""
     return max_unpool(trace, value)
 
 
-@backward_rule(nn.AvgPool2d, window=pool_window, own_forward=layer_adjoint)
+@backward_rule(nn.AvgPool2d, window=pool_window, own_forward=layer_adjoint, needs_values=never)
 def avg_unpool(trace: LayerTrace, value: Tensor) -> Back:
     """Spread each value evenly over its window: divided by what the average was divided by."""
     return layer_adjoint(trace, value)
 
 
 @backward_rule(
-    nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool3d, own_forward=layer_adjoint
+    nn.AdaptiveAvgPool2d,
+    nn.AvgPool1d,
+    nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool3d,
+    own_forward=layer_adjoint,
+    needs_values=never,
 )
 def other_avg_unpool(trace: LayerTrace, value: Tensor) -> Back:
     """Do as ``avg_unpool`` does, for windows that receptive fields aren't computed from."""

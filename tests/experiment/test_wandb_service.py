@@ -1,0 +1,56 @@
+"""W&B is asked for an answer, and leaves nothing behind: by the real client and its service, each in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+ASKS = """
+import os, signal, sys
+import psutil
+from experiment import wandb_service
+
+def services():
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if each.name() == "wandb-core" and each.status() != psutil.STATUS_ZOMBIE]
+
+def question():
+    import wandb
+    wandb.setup(wandb.Settings(silent=True))
+    wandb.init(mode="offline", dir=sys.argv[1])
+    (service,) = services()
+    print("asked", flush=True)
+    if sys.argv[2] == "mistake":
+        raise KeyError("what it raises")
+    if sys.argv[2] == "stopped":
+        service.send_signal(signal.SIGSTOP)
+        wandb.Api(api_key="0123456789" * 4).default_entity
+    return "what it returns"
+
+wandb_service.ANSWER_SECONDS = float(sys.argv[3])
+try:
+    print(wandb_service.ask(question))
+except Exception as problem:
+    print(repr(problem))
+print(services())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "seconds", "answer"),
+    [
+        ("well", 200, "what it returns"),
+        ("mistake", 200, "KeyError('what it raises')"),
+        ("stopped", 30, "TimeoutError('no answer after 30 s')"),
+    ],
+)
+def test_an_answer_comes_in_time_or_not_at_all_and_no_process_stays(
+    case: str, seconds: int, answer: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", ASKS, str(tmp_path), case, str(seconds)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (["asked", answer, "[]"], "", 0)
