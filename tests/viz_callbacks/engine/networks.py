@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from viz_callbacks.engine.forward import named_layers
+
 
 def every_kind_of_state() -> nn.Sequential:
     """In-place and shared rectifiers, dropout, batch norm, overlapping pools, nested parts; for images of 23 pixels."""
@@ -20,6 +22,11 @@ def every_kind_of_state() -> nn.Sequential:
     )  # fmt: skip
     classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(32, 10), shared, nn.Linear(10, 4))
     return nn.Sequential(features, classifier)
+
+
+def every_layer(network: nn.Module) -> list[str]:
+    """The names of all layers, for a record that keeps the output of each."""
+    return [name for name, _ in named_layers(network)]
 
 
 class Squaring(nn.Module):

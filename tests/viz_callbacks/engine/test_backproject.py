@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.viz_callbacks.engine.networks import OwnOrder, Residual, Squaring, every_kind_of_state
+from tests.viz_callbacks.engine.networks import OwnOrder, Residual, Squaring, every_kind_of_state, every_layer
 from viz_callbacks.engine.backward import BACKWARD_RULES, BackwardFunction, UnknownLayerError, backproject, rectify, rule_for
 from viz_callbacks.engine.forward import named_layers, record
 from viz_callbacks.engine.layer_trace import LayerTrace, slice_traces
@@ -94,7 +94,7 @@ def test_with_masks_in_place_of_rectification_the_walk_is_the_gradient(network: 
 
     network = nn.Sequential(*(layer for _, layer in named_layers(network) if not isinstance(layer, nn.LocalResponseNorm)))
     own: dict[type[nn.Module], BackwardFunction] = {nn.ReLU: mask, nn.Linear: transposed}
-    traces = record(network, images, keep=[name for name, _ in named_layers(network)])
+    traces = record(network, images, keep=every_layer(network))
     value = torch.randn_like(traces[-1].output)
     pixels = images.clone().requires_grad_()
     (expected,) = torch.autograd.grad(network.eval()(pixels), pixels, value)

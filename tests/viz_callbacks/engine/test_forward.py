@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import prune
 
-from tests.viz_callbacks.engine.networks import Residual, every_kind_of_state
+from tests.viz_callbacks.engine.networks import Residual, every_kind_of_state, every_layer
 from viz_callbacks.engine.backward import backproject
 from viz_callbacks.engine.copies import eval_copy
 from viz_callbacks.engine.forward import named_layers, record
@@ -28,7 +28,7 @@ def images() -> Tensor:
 
 def test_record_equals_the_network_itself_when_evaluating(network: nn.Sequential, images: Tensor) -> None:
     network.train()
-    traces = record(network, images, keep=[name for name, _ in named_layers(network)])
+    traces = record(network, images, keep=every_layer(network))
     for trace, following in itertools.pairwise(traces):
         assert trace.output is following.input
     rectified = [trace for trace in traces if isinstance(trace.layer, nn.ReLU)]
@@ -40,7 +40,7 @@ def test_record_equals_the_network_itself_when_evaluating(network: nn.Sequential
 
 
 def test_a_part_is_recorded_as_in_the_whole(network: nn.Sequential, images: Tensor) -> None:
-    whole = record(network, images)
+    whole = record(network, images, keep=every_layer(network))
     part = record(network, images, until=whole[3].name)
     assert [trace.name for trace in part] == [trace.name for trace in whole[:4]]
     assert torch.equal(part[-1].output, whole[3].output)
@@ -70,7 +70,7 @@ def test_a_network_in_training_is_left_exactly_as_it_was(network: nn.Sequential,
 
 
 def test_the_record_follows_neither_later_training_nor_in_place_layers(network: nn.Sequential, images: Tensor) -> None:
-    traces = record(network, images)
+    traces = record(network, images, keep=every_layer(network))
     before = [trace.output.clone() for trace in traces]
     network.train()(images).sum().backward()
     assert all(torch.equal(trace.output, kept) for trace, kept in zip(traces, before, strict=True))

@@ -8,10 +8,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from tests.viz_callbacks.engine.networks import every_kind_of_state
+from tests.viz_callbacks.engine.networks import every_kind_of_state, every_layer
 from viz_callbacks.engine.backward import BACKWARD_RULES, Back, backproject
 from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps
-from viz_callbacks.engine.forward import named_layers, record
+from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.methods.deconvolution import deconvolution
 from viz_callbacks.methods.denet import denet
@@ -45,8 +45,7 @@ def test_images_and_outputs_that_are_asked_for_are_kept() -> None:
 
 def test_every_output_kept_or_not_has_its_shape_and_type() -> None:
     network, images = every_kind_of_state().double(), torch.randn(2, 3, 23, 23, dtype=torch.float64)
-    names = [name for name, _ in named_layers(network)]
-    for some, all_of_it in zip(record(network, images), record(network, images, keep=names), strict=True):
+    for some, all_of_it in zip(record(network, images), record(network, images, keep=every_layer(network)), strict=True):
         assert not all_of_it.output.is_meta
         assert (some.output.shape, some.output.dtype) == (all_of_it.output.shape, all_of_it.output.dtype)
 
@@ -71,7 +70,7 @@ def test_pictures_are_those_of_a_pass_that_keeps_all(name: str) -> None:
     options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     network = getattr(torchvision.models, name)(weights=None, **options).eval()
     images, classes = torch.randn(2, 3, 64, 64), torch.tensor([7, 1])
-    some, all_of_it = record(network, images), record(network, images, keep=[each for each, _ in named_layers(network)])
+    some, all_of_it = record(network, images), record(network, images, keep=every_layer(network))
     assert any(trace.output.is_meta for trace in some)
     layers = convolution_layers(network)
     for layer in (layers[0], layers[len(layers) // 2], layers[-1]):
@@ -84,7 +83,7 @@ def test_pictures_are_those_of_a_pass_that_keeps_all(name: str) -> None:
 def test_of_a_residual_network_less_than_half_is_kept() -> None:
     network, images = torchvision.models.resnet18(weights=None).eval(), torch.randn(1, 3, 64, 64)
     _, kept = stored(network, images)
-    traces = record(network, images, keep=[name for name, _ in named_layers(network)])
+    traces = record(network, images, keep=every_layer(network))
     assert kept < sum(trace.output.nbytes for trace in traces) / 2
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.viz_callbacks.engine.networks import Does, Stem
+from tests.viz_callbacks.engine.networks import Does, Stem, every_layer
 from viz_callbacks.engine.backward import BACKWARD_RULES, UnknownLayerError, backproject
 from viz_callbacks.engine.forward import named_layers, record
 from viz_callbacks.engine.graph import trace_network
@@ -56,7 +56,7 @@ def test_however_the_layers_are_wrapped_the_walk_is_that_of_an_nn_sequential(lay
     parts = {"features": grouped(layers, itertools.cycle(cuts)), "dense": dense}
     network = Does(lambda self, x: self.dense(torch.flatten(self.features(x), 1)), **parts)
     row, images = nn.Sequential(*layers, nn.Flatten(), dense), torch.randn(2, 4, 16, 16)
-    traces, expected = record(network, images), record(row, images)
+    traces, expected = record(network, images, keep=every_layer(network)), record(row, images, keep=every_layer(row))
     for trace, other in zip(traces, expected, strict=True):
         assert type(trace.layer) is type(other.layer)
         assert torch.equal(trace.output, other.output)
@@ -83,7 +83,7 @@ RESHAPED: list[Callable[[Tensor], Tensor]] = [
 @pytest.mark.parametrize("reshaped", RESHAPED)
 def test_a_change_of_shape_goes_back_to_the_shape_it_came_from(reshaped: Callable[[Tensor], Tensor]) -> None:
     network, x = Does(lambda self, x: reshaped(self.pool(x)), pool=nn.AvgPool2d(2)), torch.randn(5, 3, 4, 4)
-    traces = record(network, x)
+    traces = record(network, x, keep=every_layer(network))
     assert torch.equal(traces[-1].output, reshaped(traces[0].output))
     assert torch.equal(backproject(traces[1:], reshaped(traces[0].output)), traces[0].output)
 

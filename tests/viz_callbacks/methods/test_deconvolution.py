@@ -7,6 +7,7 @@ import torch
 from captum.attr import NeuronDeconvolution
 from torch import Tensor, nn
 
+from tests.viz_callbacks.engine.networks import every_layer
 from viz_callbacks.engine.backward import backproject
 from viz_callbacks.engine.feature_maps import convolution_layers, feature_maps, trace_up_to
 from viz_callbacks.engine.forward import named_layers, record
@@ -143,7 +144,8 @@ def test_biases_take_no_part_on_the_way_back(network: nn.Sequential, images: Ten
 def test_response_norms_have_no_part_on_the_way_back(network: nn.Sequential, images: Tensor) -> None:
     layers = [layer for _, layer in named_layers(network)]
     halving = nn.LocalResponseNorm(5, alpha=0.0, beta=0.25, k=16.0)
-    traces = record(nn.Sequential(*layers[:2], halving, *layers[2:]), images)
+    with_norm = nn.Sequential(*layers[:2], halving, *layers[2:])
+    traces = record(with_norm, images, keep=every_layer(with_norm))
     torch.testing.assert_close(traces[2].output, traces[2].input / 2)
     without_norm = [*traces[:2], replace(traces[3], sources=(traces[1].name,)), *traces[4:6]]
     assert torch.equal(deconvolution(traces, "4"), backproject(without_norm, feature_maps(traces, "4")))
