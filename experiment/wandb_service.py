@@ -87,8 +87,8 @@ def end_service() -> None:
 def kill_service() -> None:
     """Kill this process's wandb-core and what it has started. Without its service every call of W&B fails at once."""
     threading.excepthook = functools.partial(_report_unless_wandbs, threading.excepthook)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for service in psutil.Process().children():
+    for service in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile, which is as good
             if service.name() == "wandb-core":
                 for process in [*service.children(recursive=True), service]:
                     with contextlib.suppress(psutil.NoSuchProcess):

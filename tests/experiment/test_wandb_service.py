@@ -10,13 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 ASKS = """
-import os, signal, sys
+import contextlib, os, signal, sys
 import psutil
 from experiment import wandb_service
 
 def services():
-    children = psutil.Process().children(recursive=True)
-    return [each for each in children if each.name() == "wandb-core" and each.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [child] if child.name() == "wandb-core" and child.status() != psutil.STATUS_ZOMBIE else []
+    return found
 
 def question():
     import wandb
@@ -55,4 +58,6 @@ def test_an_answer_comes_in_time_or_not_at_all_and_no_process_stays(
     command = [sys.executable, "-c", ASKS, str(tmp_path), case, str(seconds)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}  # a service of the tests' own
     done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, timeout=300)
-    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (["asked", answer, "[]"], "", 0)
+    assert (done.stdout.splitlines(), done.returncode) == (["asked", answer, "[]"], 0), done.stderr
+    if case != "stopped":  # once its service is killed, W&B's own threads may have a word to say
+        assert done.stderr == ""
