@@ -17,7 +17,7 @@ IMAGES = 8
 
 
 def recording(repeats: int) -> list[Row]:
-    """Record a pass with what the way back needs, and with all, for this project's networks and two of torchvision's."""
+    """Record a pass with what the way back needs, and with all, for this project's networks and one of torchvision's."""
     torch.manual_seed(0)
     rows = []
     for name, network, size in networks():

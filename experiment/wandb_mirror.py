@@ -33,7 +33,7 @@ ONLINE_SECONDS = 120.0
 
 CALL_SECONDS = 60.0
 FINISH_SECONDS = 60.0
-"""With ``CLOSE_SECONDS``, for what has been cut off."""
+"""Of the end of a run. The last ``CLOSE_SECONDS`` of them are for W&B's files, where an upload is cut off."""
 
 UPLOAD_SECONDS = 40.0
 """What W&B itself may take of ``FINISH_SECONDS`` to upload what is left; then it closes the file that can be uploaded later."""

@@ -7,6 +7,7 @@ off. A W&B sweep can't say this, as the values of its grids are combined.
 """
 
 import argparse
+import shlex
 import statistics
 import subprocess
 import sys
@@ -80,14 +81,15 @@ def format_row(part: str, folder: Path) -> str:
         f"{last['inside/conv5']:.3f}" if "inside/conv5" in last else "",
         f"{sum(row['seconds'] for row in rows) / 60:.0f}",
     ]
-    return f"| {part} | `{PARTS[part]}` | {' | '.join(figures)} |".replace("| `` |", "| |")
+    setting = f"`{PARTS[part]}`" if PARTS[part] else ""
+    return f"| {part} | {setting} | {' | '.join(figures)} |"
 
 
 def main() -> int:
     """Read the command line, train, and write the table after each training.
 
     Returns:
-        The exit status: 0 done, 2 for a mistake in the words or a training that hasn't ended.
+        The exit status: 0 done, 2 for a mistake in the words or a training that hasn't ended, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(
         prog="python -m tools.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -104,11 +106,14 @@ def main() -> int:
             folder = options.out.resolve() / part.replace(" ", "-")
             train_without(word, folder, options.words)
             lines.append(format_row(part, folder))
-            command = " ".join(["python -m tools.ablation", *sys.argv[1:]])
+            command = shlex.join(["python", "-m", "tools.ablation", *sys.argv[1:]])
             (options.out / "ablation.md").write_text("\n".join([f"`{command}`", "", *lines]) + "\n")
     except SettingsError as mistake:
         print(f"tools.ablation: {mistake}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("tools.ablation: interrupted; the same command goes on", file=sys.stderr)
+        return 130
     print(f"Written: {options.out / 'ablation.md'}")
     return 0
 

@@ -107,3 +107,10 @@ def test_a_training_that_does_not_end_stops_the_rest(
     monkeypatch.setattr(ablation, "PROGRAM", ("-c", "raise SystemExit(2)"))
     assert ablate(monkeypatch, tmp_path, *WORDS) == 2
     assert capsys.readouterr().err == "tools.ablation: whole-recipe has not ended; the same command goes on with it\n"
+
+
+@pytest.mark.usefixtures("two_parts")
+def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(ablation, "PROGRAM", ("-c", "import os, signal; os.kill(os.getppid(), signal.SIGINT)"))
+    assert ablate(monkeypatch, tmp_path, *WORDS) == 130
+    assert capsys.readouterr().err == "tools.ablation: interrupted; the same command goes on\n"

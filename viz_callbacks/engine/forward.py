@@ -88,7 +88,7 @@ def named_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _run(nodes: Sequence[Node], images: Tensor, keep: Collection[str]) -> list[LayerTrace]:
     """Run layers in their order, letting go of each value that isn't needed once the last layer that takes it has run."""
     values: dict[str, object] = {IMAGES: images}
-    needed = needed_values(nodes, keep) if nodes else {IMAGES}
+    needed = needed_values(nodes, keep)
     last_uses = {name: index for index, node in enumerate(nodes) for name in (node.name, *node.sources)}
     let_go: list[list[str]] = [[] for _ in nodes]
     for name, index in last_uses.items():

@@ -60,7 +60,7 @@ def needed_values(steps: Sequence[Step], keep: Iterable[str] = ()) -> set[str]:
     >>> sorted(needed_values(trace_network(network).nodes))
     ['', '2', '4']
     """
-    needed = {IMAGES, steps[-1].name, *keep}
+    needed = {IMAGES, *(step.name for step in steps[-1:]), *keep}
     for step in steps:
         if what_is_known(step.layer).needs_values(step.layer):
             needed.update((step.name, *step.sources))

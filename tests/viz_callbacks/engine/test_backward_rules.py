@@ -163,8 +163,11 @@ def test_every_rule_has_a_plain_twin_and_layers_to_compare_them_on() -> None:
     assert {kind for kind in BACKWARD_RULES if not issubclass(kind, Function)} == set(plain.RULES) == set(LAYERS)
 
 
+EACH_LAYER = pytest.mark.parametrize("make", [make for layers in LAYERS.values() for make in layers])
+
+
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-@pytest.mark.parametrize("make", [make for layers in LAYERS.values() for make in layers])
+@EACH_LAYER
 def test_every_rule_equals_its_plain_twin(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     trace = traced(make().double())
@@ -173,7 +176,7 @@ def test_every_rule_equals_its_plain_twin(make: Callable[[], nn.Module]) -> None
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-@pytest.mark.parametrize("make", [make for layers in LAYERS.values() for make in layers])
+@EACH_LAYER
 def test_a_rule_needs_the_numbers_of_its_layer_where_it_says_so_alone(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     trace = traced(make().double())

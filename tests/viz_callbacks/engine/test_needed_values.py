@@ -115,6 +115,16 @@ def test_a_rule_of_the_moment_that_misses_numbers_says_how_to_keep_them(rule: Ca
     assert backproject(traces, traces[-1].output, rules).shape == images.shape
 
 
+def test_another_error_of_a_rule_is_its_own() -> None:
+    def fails(trace: LayerTrace, value: Tensor) -> Back:
+        raise RuntimeError("of its own")
+
+    network, images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.randn(1, 3, 6, 6)
+    traces = record(network, images)
+    with pytest.raises(RuntimeError, match="of its own"):
+        backproject(traces, traces[-1].output, BACKWARD_RULES | {nn.ReLU: fails})
+
+
 def test_a_gate_is_kept() -> None:
     squeezed = nn.Sequential(torchvision.ops.SqueezeExcitation(3, 2))
     layers, _ = stored(squeezed, torch.randn(1, 3, 6, 6))

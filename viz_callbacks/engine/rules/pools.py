@@ -33,14 +33,9 @@ def avg_unpool(trace: LayerTrace, value: Tensor) -> Back:
 
 
 @backward_rule(
-    nn.AdaptiveAvgPool2d,
-    nn.AvgPool1d,
-    nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool3d,
-    own_forward=layer_adjoint,
+    nn.AdaptiveAvgPool2d, nn.AvgPool1d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool3d, own_forward=layer_adjoint,
     needs_values=never,
-)
+)  # fmt: skip
 def other_avg_unpool(trace: LayerTrace, value: Tensor) -> Back:
     """Do as ``avg_unpool`` does, for windows that receptive fields aren't computed from."""
     return layer_adjoint(trace, value)
