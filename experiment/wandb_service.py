@@ -85,14 +85,20 @@ def end_service() -> None:
 
 
 def kill_service() -> None:
-    """Kill this process's wandb-core and what it has started. Without its service every call of W&B fails at once."""
+    """Kill this process's wandb-core and what it has started, and wait until they are gone: ``CLOSE_SECONDS`` at most.
+
+    Without its service every call of W&B fails at once.
+    """
     threading.excepthook = functools.partial(_report_unless_wandbs, threading.excepthook)
+    killed: list[psutil.Process] = []
     for service in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile, which is as good
             if service.name() == "wandb-core":
                 for process in [*service.children(recursive=True), service]:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         process.kill()
+                        killed.append(process)
+    psutil.wait_procs(killed, timeout=CLOSE_SECONDS)
 
 
 def _report_unless_wandbs(report: Callable[[threading.ExceptHookArgs], object], arguments: threading.ExceptHookArgs, /) -> None:

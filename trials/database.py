@@ -16,7 +16,7 @@ import optuna
 from filelock import FileLock
 from optuna.storages import BaseStorage, RDBStorage, fail_stale_trials
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
 CONNECT_ATTEMPTS = 10  # tries to open the database before its error counts
 WAIT_SECONDS = 300.0
@@ -129,6 +129,9 @@ def _patient(ask: Callable[Arguments, Answer], database: RDBStorage, place: str)
                 answer = ask(*arguments, **options)
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
                 cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+                if isinstance(cause, PendingRollbackError):
+                    # Optuna takes a lost connection for a query that is too long and asks another in the same transaction.
+                    cause = cause.__context__
                 problem = f"study's database, {place}: {_reason(cause or error)}"
                 if not isinstance(cause, OperationalError | InterfaceError):
                     raise DatabaseGoneError(f"the {problem}") from error

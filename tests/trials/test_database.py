@@ -11,6 +11,7 @@ import optuna
 import psutil
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
 import sweep
@@ -166,6 +167,27 @@ def test_a_server_that_stops_and_starts_again(tmp_path: Path, file: Path, said: 
     texts = [said.out, *(path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file())]
     assert len(texts) > 10
     assert not any(secret in text for text in texts for secret in (PASSWORD, quote(PASSWORD, safe="")))
+
+
+def test_a_server_that_stops_while_the_trials_are_read(tmp_path: Path, file: Path, said: Said, server: PostgresServer) -> None:
+    study = Study(read_sweep(file), tmp_path, address(server))
+    restarted: list[str] = []
+
+    def restart(connection: Connection, cursor: object, statement: str, *rest: object) -> None:
+        if statement.startswith("SELECT trials.") and not restarted:
+            restarted.append(statement)
+            server.stop()
+            server.start()
+
+    event.listen(Engine, "before_cursor_execute", restart)
+    try:
+        assert [trial.state for trial in study.trials] == [TrialState.WAITING] * 2
+    finally:
+        event.remove(Engine, "before_cursor_execute", restart)
+    assert restarted
+    out = said.read().out
+    assert "server closed the connection" in out or "terminating connection" in out
+    assert "is back after" in out
 
 
 @pytest.mark.parametrize(
