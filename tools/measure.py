@@ -5,41 +5,43 @@ python -m tools.measure runs/alexnet-caltech101-seed1 --versus runs/zfnet-caltec
 The first runs are trainings of AlexNet, one for each seed; those after ``--versus`` are ZFNet's, in the same order. Each pair
 is measured on images that neither was trained on, as many of each class where there are. The metrics are those of
 ``viz_callbacks.metrics.projection_metrics``, their intervals and the comparisons those of ``claims``.
+
+Each run's numbers are written to ``runs/NAME.json`` below ``--out``. Such a file can stand for its run, whose weights may be
+gone by then.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-from rich.progress import track
-from torch import Tensor, nn
-
+from configs.files import atomic_write_text
 from configs.parser import load_settings
 from datamodules.datamodule import ImageDataModule
 from experiment.visualization import load_run
 from tools.claims import Comparison, Interval, compare_claims
-from viz_callbacks.engine.forward import record
-from viz_callbacks.methods.denet import denet
-from viz_callbacks.metrics.blockiness import blockiness
-from viz_callbacks.metrics.dead_maps import DeadMapHooks
-from viz_callbacks.metrics.projection_metrics import PERIODS, ProjectionMetrics
+from tools.measured_run import DENET_VARIANTS, FOR_DEAD_MAPS, STRENGTHS, MeasuredRun, measure_run
 
-BATCH_SIZE = 8
-FOR_DEAD_MAPS = 100  # images
-STRENGTHS = (0, 5, 10, 20, 40)  # grey levels of the grids that photographs are given
-DENET_VARIANTS = {
-    "denet-unrectified": partial(denet, rectify_dense=False),
-    "denet-unbiased": partial(denet, subtract_bias=False),
-    "denet-unrectified-unbiased": partial(denet, rectify_dense=False, subtract_bias=False),
-}
 
-Intervals = dict[int, dict[int, Interval]]  # of grids, by period and strength
-Counts = dict[str, tuple[int, int]]  # of maps, by layer: those that are dead, and all
+@dataclass(frozen=True)
+class Trainings:
+    """The measured trainings of one network."""
+
+    runs: list[MeasuredRun]
+
+    @property
+    def name(self) -> str:
+        """Of the network."""
+        return self.runs[0].network
+
+    def intervals(self) -> dict[str, Interval]:
+        """Return means and intervals by name; of grids the geometric ones."""
+        return {
+            name: (Interval.of_logarithms if name.startswith("grid") else Interval.of)([run.metrics[name] for run in self.runs])
+            for name in self.runs[0].metrics
+        }
 
 
 def find_unseen(runs: Sequence[ImageDataModule], per_class: int) -> list[str]:
@@ -53,111 +55,43 @@ def find_unseen(runs: Sequence[ImageDataModule], per_class: int) -> list[str]:
     return [file for target in sorted(found) for file in found[target][:per_class]]
 
 
-def measure_network(
-    name: str, network: nn.Module, data: ImageDataModule, indices: Sequence[int], controlled: int
-) -> dict[str, Tensor]:
-    """Return all metrics of a network by name, one value for each image, NaN where it has none.
+def measure_together(places: Sequence[Path], per_class: int, controlled: int, folder: Path) -> list[MeasuredRun]:
+    """Measure runs on the same images, which none of them was trained on, and write each to ``folder``.
 
     Args:
-        name: for the progress bar.
-        network: that which is measured.
-        data: its images.
-        indices: numbers of the images.
-        controlled: the costly controls are taken on about so many of them, evenly spaced.
-    """
-    metrics = ProjectionMetrics(network, denet_variants=DENET_VARIANTS)
-    with torch.inference_mode():
-        for start in track(range(0, len(indices), BATCH_SIZE), f"{name}: projections"):
-            images, targets, masks = _load_batch(data, indices[start : start + BATCH_SIZE])
-            metrics.update(metrics.project(record(network, images), targets), images, masks)
-        controls = ProjectionMetrics(network, denet_variants=DENET_VARIANTS)
-        chosen = indices[:: max(1, len(indices) // controlled)]
-        for start in track(range(0, len(chosen), BATCH_SIZE), f"{name}: controls"):
-            images, targets, masks = _load_batch(data, chosen[start : start + BATCH_SIZE])
-            traces = record(network, images)
-            projections = controls.project(traces, targets)
-            controls.update(projections, images, masks)
-            controls.update_controls(traces, targets, projections)
-    return controls.per_image() | metrics.per_image()
-
-
-def count_dead_maps(network: nn.Module, data: ImageDataModule) -> Counts:
-    """Count each layer's maps that show nothing on any of 100 test images, evenly spaced."""
-    indices = data.split.test[:: max(1, len(data.split.test) // FOR_DEAD_MAPS)][:FOR_DEAD_MAPS]
-    with DeadMapHooks(network) as hooks, torch.inference_mode():
-        for start in range(0, len(indices), BATCH_SIZE):
-            network(data.normalise(data.images(indices[start : start + BATCH_SIZE])))
-    return {layer: (int(metric.compute()), len(metric.highest)) for layer, metric in hooks.metrics.items()}
-
-
-def measure_photographs(photographs: Tensor) -> dict[int, dict[int, Tensor]]:
-    """Measure the blockiness of photographs (N, 3, H, W) to which grids of known strength are added.
-
-    Returns (N,) by the grid's period in pixels and its strength in grey levels.
-    """
-    found: dict[int, dict[int, Tensor]] = {}
-    for period in PERIODS:
-        grid = torch.zeros(photographs.shape[2:])
-        grid[::period, ::period] = 1
-        found[period] = {strength: blockiness(photographs.float() + strength * grid, period) for strength in STRENGTHS}
-    return found
-
-
-def _load_batch(data: ImageDataModule, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    return data.normalise(data.images(indices)), torch.from_numpy(data.targets[list(indices)]), data.masks(indices)
-
-
-@dataclass
-class Measured:
-    """The metrics of one network's trainings, and the files of the images that each was measured on.
-
-    runs: folders. metrics: of each training, by name, one value for each image. dead: maps of each training.
-    """
-
-    runs: list[Path]
-    metrics: list[dict[str, Tensor]] = field(default_factory=list)
-    files: list[list[str]] = field(default_factory=list)
-    dead: list[Counts] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """Of the network."""
-        return load_settings(self.runs[0] / "config.yaml").model.name
-
-    def intervals(self) -> dict[str, Interval]:
-        """Return means and intervals by name; of grids the geometric ones."""
-        return {
-            name: (Interval.of_logarithms if name.startswith("grid") else Interval.of)([each[name] for each in self.metrics])
-            for name in self.metrics[0]
-        }
-
-
-def measure_runs(networks: Sequence[Measured], per_class: int, controlled: int) -> Tensor:
-    """Measure the trainings of one network, or of two pair by pair on the same images. Returns the photographs of the first.
+        places: folders of runs, or files that stand for them, which say on what images to measure the others.
+        per_class: images of each class, at most, where no file says it.
+        controlled: the costly controls are taken on about so many images.
+        folder: for ``NAME.json`` of each run.
 
     Raises:
-        ValueError: there are no images, or the runs' images differ.
+        ValueError: there are no such images, the runs' images differ, or a file is none of a run.
     """
-    kept: list[Tensor] = []
-    for runs in zip(*(network.runs for network in networks), strict=True):
-        loaded = [load_run(run) for run in runs]
-        files = find_unseen([data for _, data in loaded], per_class)
-        if not files:
-            raise ValueError("every image is one that a run was trained on: there is nothing to measure on")
-        photographs = [data.images(data.find(files)) for _, data in loaded]
-        if not all(torch.equal(photographs[0], others) for others in photographs[1:]):
-            raise ValueError("the runs' images differ: compare runs on one data set, with the same data.image_size")
-        kept.append(photographs[0])
-        for measured, run, (network, data) in zip(networks, runs, loaded, strict=True):
-            measured.metrics.append(measure_network(run.name, network, data, data.find(files), controlled))
-            measured.files.append(files)
-            measured.dead.append(count_dead_maps(network, data))
-    return kept[0]
+    known = {place: MeasuredRun.load(place) for place in places if place.is_file()}
+    loaded = {place: load_run(place) for place in places if place not in known}
+    datas = [data for _, data in loaded.values()]
+    files = next((run.files for run in known.values()), None) or find_unseen(datas, per_class)
+    if not files:
+        raise ValueError("every image is one that a run was trained on: there is nothing to measure on")
+    for place, (_, data) in loaded.items():
+        if not set(files) <= {data.files[index] for index in data.split.test}:
+            raise ValueError(f"{place} was trained on images that another run was measured on: give runs of one split")
+    for place, (network, data) in loaded.items():
+        name = load_settings(place / "config.yaml").model.name
+        file = folder / f"{place.resolve().name}.json"
+        measure_run(file.stem, name, network, data, files, controlled).save(file)
+        known[place] = MeasuredRun.load(file)  # with its rounded values, so that tables of runs and of their files are the same
+    runs = [known[place] for place in places]
+    if any(run.files != files or run.photographs != runs[0].photographs for run in runs):
+        raise ValueError("the runs' images differ: compare runs of one split, with the same data.image_size")
+    if any(run.metrics.keys() != runs[0].metrics.keys() for run in runs):
+        raise ValueError("the runs' numbers differ: measure runs of networks with the same layers, by one version")
+    return runs
 
 
-def _format_markdown(networks: Sequence[Measured], comparisons: Sequence[Comparison], grids: Intervals, command: str) -> str:
+def _format_markdown(networks: Sequence[Trainings], comparisons: Sequence[Comparison], command: str) -> str:
     trainings, found = len(networks[0].runs), [network.intervals() for network in networks]
-    counts = ", ".join(f"{len(files)}" for files in networks[0].files)
+    counts = ", ".join(f"{len(run.files)}" for run in networks[0].runs)
     how = "over images" if trainings == 1 else f"of {trainings} trainings' means over their images, by Student's t"
     lines = [
         "# What the networks show, measured",
@@ -174,11 +108,12 @@ def _format_markdown(networks: Sequence[Measured], comparisons: Sequence[Compari
     for claim in dict.fromkeys(each.claim for each in comparisons):
         lines += ["", f"## {claim}", "", "| | difference, image by image | verdict |", "|---|---|---|"]
         lines += [f"| {each.what} | {each.difference} | {each.verdict} |" for each in comparisons if each.claim == claim]
+    layers = networks[0].runs[0].dead_maps
     lines += ["", f"## Maps that show nothing on any of {FOR_DEAD_MAPS} test images", ""]
-    lines += ["| run | " + " | ".join(networks[0].dead[0]) + " |", "|---" * (len(networks[0].dead[0]) + 1) + "|"]
-    for network in networks:
-        for run, of_layers in zip(network.runs, network.dead, strict=True):
-            lines.append(f"| {run.name} | " + " | ".join(f"{dead} of {maps}" for dead, maps in of_layers.values()) + " |")
+    lines += ["| run | " + " | ".join(layers) + " |", "|---" * (len(layers) + 1) + "|"]
+    for run in (run for network in networks for run in network.runs):
+        lines.append(f"| {run.run} | " + " | ".join(f"{dead} of {maps}" for dead, maps in run.dead_maps.values()) + " |")
+    grids = networks[0].runs[0].grids
     lines += ["", "## What the grid's number says of photographs", ""]
     lines += ["The same photographs, a grid of dots added that are so many of 255 grey levels brighter.", ""]
     lines += ["| grey levels | " + " | ".join(f"grid{period}" for period in grids) + " |", "|---" * (len(grids) + 1) + "|"]
@@ -186,29 +121,27 @@ def _format_markdown(networks: Sequence[Measured], comparisons: Sequence[Compari
     return "\n".join(lines) + "\n"
 
 
-def _write_results(
-    folder: Path, networks: Sequence[Measured], comparisons: Sequence[Comparison], grids: Intervals, command: str
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write_results(folder: Path, networks: Sequence[Trainings], comparisons: Sequence[Comparison], command: str) -> None:
     facts = {
         "command": command,
         "networks": [
             {
-                "runs": [run.name for run in network.runs],
-                "images": network.files,
+                "runs": [run.run for run in network.runs],
+                "images": [run.files for run in network.runs],
                 "numbers": {name: asdict(interval) for name, interval in network.intervals().items()},
-                "each_run": [
-                    {name: float(values.nanmean()) for name, values in metrics.items()} for metrics in network.metrics
-                ],
-                "dead_maps": network.dead,
+                "each_run": [{name: float(values.nanmean()) for name, values in run.metrics.items()} for run in network.runs],
+                "dead_maps": [run.dead_maps for run in network.runs],
             }
             for network in networks
         ],
         "claims": [{**asdict(each), "verdict": each.verdict} for each in comparisons],
-        "photographs": {p: {s: asdict(each) for s, each in by_strength.items()} for p, by_strength in grids.items()},
+        "photographs": {
+            period: {strength: asdict(each) for strength, each in by_strength.items()}
+            for period, by_strength in networks[0].runs[0].grids.items()
+        },
     }
-    (folder / "measures.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (folder / "measures.md").write_text(_format_markdown(networks, comparisons, grids, command))
+    atomic_write_text(folder / "measures.json", json.dumps(facts, indent=1) + "\n")
+    atomic_write_text(folder / "measures.md", _format_markdown(networks, comparisons, command))
 
 
 def main() -> None:
@@ -220,27 +153,32 @@ def main() -> None:
     parser.add_argument("--versus", nargs="+", type=Path, metavar="RUN", help="as many of the other, ZFNet for the claims")
     parser.add_argument("--per-class", type=int, default=3, help="images of each class, at most [default: 3]")
     parser.add_argument("--controlled", type=int, default=101, help="images for the costly controls, about [default: 101]")
-    parser.add_argument("--out", type=Path, required=True, help="folder for measures.json and measures.md")
+    parser.add_argument("--out", type=Path, required=True, help="folder for measures.json, measures.md and runs/NAME.json")
     options = parser.parse_args()
-    networks = [Measured(options.runs), *([Measured(options.versus)] if options.versus else [])]
     if options.versus and len(options.versus) != len(options.runs):
         parser.error(
             f"{len(options.runs)} runs versus {len(options.versus)}: give as many of each, in the order of their seeds"
         )
+    networks = [options.runs, *([options.versus] if options.versus else [])]
+    folders = {place.resolve() for places in networks for place in places if not place.is_file()}
+    names = [folder.name for folder in folders]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        parser.error(f"two runs are called {repeated[0]}: rename the folder of one, since each run's numbers get its name")
     try:
-        photographs = measure_runs(networks, options.per_class, options.controlled)
+        pairs = [
+            measure_together(places, options.per_class, options.controlled, options.out / "runs")
+            for places in zip(*networks, strict=True)
+        ]
     except ValueError as problem:
         parser.error(str(problem))
-    projections = [name.partition("/")[2] for name in networks[0].metrics[0] if name.startswith("detail/")]
+    trainings = [Trainings(list(runs)) for runs in zip(*pairs, strict=True)]
+    projections = [name.partition("/")[2] for name in trainings[0].runs[0].metrics if name.startswith("detail/")]
     claimed = [name for name in projections if name not in ("gradient", *DENET_VARIANTS)]
-    comparisons = compare_claims(networks[0].metrics, networks[1].metrics, claimed) if options.versus else []
-    grids = {
-        period: {strength: Interval.of_logarithms([values]) for strength, values in by_strength.items()}
-        for period, by_strength in measure_photographs(photographs).items()
-    }
-    command = " ".join(["python -m tools.measure", *sys.argv[1:]])
-    _write_results(options.out, networks, comparisons, grids, command)
-    print(f"Written: {options.out / 'measures.md'} and measures.json")
+    one, other = ([run.metrics for run in network.runs] for network in (trainings[0], trainings[-1]))
+    comparisons = compare_claims(one, other, claimed) if options.versus else []
+    options.out.mkdir(parents=True, exist_ok=True)
+    _write_results(options.out, trainings, comparisons, " ".join(["python -m tools.measure", *sys.argv[1:]]))
+    print(f"Written: {options.out / 'measures.md'}, measures.json and runs/")
 
 
 if __name__ == "__main__":

@@ -149,7 +149,13 @@ def test_what_a_run_shows_can_be_measured(whole: tuple[Path, str], tmp_path: Pat
     assert numbers["detail/conv5"]["images"] == 8
     assert numbers["deletion/denet"]["images"] == 2
     assert {each["verdict"] for each in facts["claims"] if not each["claim"].startswith("DeNet")} == {"not decided"}
-    assert "## ZFNet captures more detail" in (tmp_path / "measures.md").read_text()
+    table = (tmp_path / "measures.md").read_text()
+    assert "## ZFNet captures more detail" in table
+
+    file, out = str(tmp_path / "runs" / f"{whole[0].name}.json"), str(tmp_path / "from files")
+    subprocess.run([sys.executable, "-m", "tools.measure", file, "--versus", file, "--out", out], cwd=ROOT, check=True)
+    again = (tmp_path / "from files" / "measures.md").read_text()
+    assert again.splitlines()[3:] == table.splitlines()[3:], "all but the command"
 
 
 def test_the_checkpoint_is_safe_to_load_and_holds_the_settings(whole: tuple[Path, str]) -> None:

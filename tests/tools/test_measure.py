@@ -1,5 +1,10 @@
-"""Which images are measured on, maps that show nothing, and that a stronger grid gives a larger number."""
+"""Which images are measured on, files that stand for runs, maps that show nothing, and grids on photographs."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 from torch import nn
 
@@ -7,7 +12,19 @@ from configs import DataSettings
 from datamodules.datamodule import ImageDataModule
 from datamodules.registry import build_datamodule
 from tests.small_network import small_network
-from tools.measure import count_dead_maps, find_unseen, measure_photographs
+from tools.claims import Interval
+from tools.measure import find_unseen, main, measure_together
+from tools.measured_run import MeasuredRun, count_dead_maps, measure_photographs
+
+RUN = MeasuredRun(
+    run="one",
+    network="alexnet",
+    files=["a/1.jpg", "b/2.jpg", "c/3.jpg"],
+    photographs="checksum",
+    metrics={"detail/conv1": torch.tensor([0.1234567, torch.nan, -1e-7]), "grid4/conv1": torch.tensor([1.0, 2.0, 3e8])},
+    dead_maps={"conv1": (2, 96)},
+    grids={4: {5: Interval(1.5, 1.0, 2.0, 3, 1)}},
+)
 
 
 def test_images_are_those_that_no_run_was_trained_on() -> None:
@@ -44,3 +61,50 @@ def test_maps_that_no_image_lights_are_counted(shapes: ImageDataModule) -> None:
         nn.init.zeros_(layer.weight[1:3])  # the same everywhere
     expected = {name: (2, layer.out_channels) for name, layer in convolutions.items()}
     assert count_dead_maps(network, shapes) == expected
+
+
+def test_a_run_comes_back_from_its_file(tmp_path: Path) -> None:
+    RUN.save(tmp_path / "runs/one.json")
+    found = MeasuredRun.load(tmp_path / "runs/one.json")
+    rounded = {"detail/conv1": torch.tensor([0.123457, torch.nan, -1e-7]), "grid4/conv1": RUN.metrics["grid4/conv1"]}
+    assert found.metrics.keys() == rounded.keys()
+    assert all(torch.equal(found.metrics[name].nan_to_num(9), rounded[name].nan_to_num(9)) for name in rounded)
+    assert replace(found, metrics=RUN.metrics) == RUN
+    assert measure_together([tmp_path / "runs/one.json"] * 2, 3, 101, tmp_path)[0].files == RUN.files
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (replace(RUN, files=["a/1.jpg", "b/2.jpg", "c/4.jpg"]), "the runs' images differ"),
+        (replace(RUN, photographs="another size"), "the runs' images differ"),
+        (replace(RUN, metrics={"detail/conv1": RUN.metrics["detail/conv1"]}), "the runs' numbers differ"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused(other: MeasuredRun, reason: str, tmp_path: Path) -> None:
+    RUN.save(tmp_path / "one.json")
+    other.save(tmp_path / "other.json")
+    with pytest.raises(ValueError, match=reason):
+        measure_together([tmp_path / "one.json", tmp_path / "other.json"], 3, 101, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '"metrics"', '{"metrics": []}', json.dumps({"metrics": {}, "claims": []})])
+def test_a_file_that_is_none_of_a_run_is_one_line(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "measures.json").write_text(text)
+    monkeypatch.setattr("sys.argv", ["measure", str(tmp_path / "measures.json"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "measures.json: not what tools.measure writes of a run (" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_runs_of_one_name_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tmp_path / "a/run"), "--versus", str(tmp_path / "b/run"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["measure", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "two runs are called run: rename the folder of one" in capsys.readouterr().err
