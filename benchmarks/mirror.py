@@ -1,5 +1,9 @@
 """What W&B costs a training while its server or its service works, fails or hangs.
 
+Each case has two rows. The first compares epochs side by side, so it also holds what else differs between two minutes of the
+machine. The second is what W&B can have taken at most: the seconds that the training waited for it, and the processor's in
+which its threads and its service worked, as if nothing else ran meanwhile.
+
 Each case has a process of its own, ``python -m benchmarks.mirror CASE STEPS IMAGES``: W&B remembers for a process whether its
 key is good, and at which address.
 """
@@ -10,8 +14,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -35,33 +42,54 @@ PICTURES = 48
 ROW = {"epoch": 1.0} | {f"number/{number}": 0.5 for number in range(200)}  # as many figures as a run has
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Seconds of an epoch with W&B, of one without, and those of the first that W&B took by itself."""
+
+    with_wandb: float
+    without: float
+    taken: float
+
+
 def mirror(repeats: int) -> list[Row]:
     """Measure epochs of training with W&B, each with the row and the pictures of a real one, against epochs without."""
-    measured: dict[str, list[tuple[float, float]]] = {case: [] for case in CASES}
+    measured: dict[str, list[Turn]] = {case: [] for case in CASES}
     for _ in range(repeats):
         for case in CASES:
             measured[case].append(in_a_process(case, STEPS, BATCH))
-    return [row(case, turns) for case, turns in measured.items()]
+    return [row for case, turns in measured.items() for row in rows(case, turns)]
 
 
-def row(case: str, turns: list[tuple[float, float]]) -> Row:
-    """Compare the seconds of an epoch with W&B and without, turn by turn."""
-    more = [100 * (ours / theirs - 1) for ours, theirs in turns]
-    ours, theirs = (statistics.median(seconds) for seconds in zip(*turns, strict=True))
-    title = f"W&B, {case}: an epoch of {STEPS} steps, AlexNet, 227 px, batch {BATCH}, {best_precision()}"
-    spread = (min(more), max(more))
-    return Row(title, ours, theirs, "s", statistics.median(more), spread, "% slower than without W&B")
+def rows(case: str, turns: Sequence[Turn]) -> list[Row]:
+    """Compare the seconds of an epoch with W&B and without, turn by turn, and what W&B took with the whole."""
+    what = f"W&B, {case}: an epoch of {STEPS} steps, AlexNet, 227 px, batch {BATCH}, {best_precision()}"
+    ours, theirs, taken = (
+        statistics.median(seconds) for seconds in zip(*(tuple(asdict(turn).values()) for turn in turns), strict=True)
+    )
+    more = [100 * (turn.with_wandb / turn.without - 1) for turn in turns]
+    share = [100 * turn.taken / turn.with_wandb for turn in turns]
+    return [
+        Row(what, ours, theirs, "s", statistics.median(more), (min(more), max(more)), "% slower than without W&B"),
+        Row(
+            f"W&B, {case}: waiting, its threads and its service",
+            taken,
+            ours,
+            "s",
+            statistics.median(share),
+            (min(share), max(share)),
+            "% of the epoch, at most",
+        ),
+    ]
 
 
-def in_a_process(case: str, steps: int, images: int) -> tuple[float, float]:
+def in_a_process(case: str, steps: int, images: int) -> Turn:
     """Return what ``epochs_with_and_without`` does in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.mirror", case, str(steps), str(images)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    ours, theirs = json.loads(done.stdout.splitlines()[-1])
-    return float(ours), float(theirs)
+    return Turn(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def epochs_with_and_without(case: str, steps: int, images: int) -> tuple[float, float]:
+def epochs_with_and_without(case: str, steps: int, images: int) -> Turn:
     """Return the seconds of an epoch with W&B, and of one without: half of these before W&B begins, half after its end.
 
     The server, a stand-in on this machine, fails after a first epoch, which isn't counted; the service is stopped or killed
@@ -85,27 +113,50 @@ def epochs_with_and_without(case: str, steps: int, images: int) -> tuple[float, 
         if not isinstance(logger, WandbMirror) or not logger.mirrored or (logger.mirrored.url is None) != (case == "offline"):
             raise RuntimeError(f"{case}: W&B has not started as this case needs it")
 
+        waited = 0.0
+
         def log() -> None:
+            nonlocal waited
+            began = time.perf_counter()
             logger.log_pictures(files, {})
             logger.log_metrics(ROW)
+            waited += time.perf_counter() - began
 
         log()
         _seconds(step, 1)
         _break(case, server)
+        waited, worked = 0.0, _worked()
         ours = [_seconds(step, steps, log) for _ in range(EPOCHS)]
+        taken = waited + sum(seconds - worked.get(number, 0.0) for number, seconds in _worked().items())
         for service in _services():  # the end isn't measured, and needs no patience
             service.kill()
         finish_logger(logger, {})
         server.close()
     without += [_seconds(step, steps) for _ in range(EPOCHS // 2)]
-    return statistics.mean(ours), statistics.mean(without)
+    return Turn(statistics.mean(ours), statistics.mean(without), taken / EPOCHS)
+
+
+def _worked() -> dict[int, float]:
+    """Return the processor's seconds so far of what works beside the training, by the number of the thread or process.
+
+    These are this program's threads but the main one and torch's own, the stand-in's among them; W&B's service and what it has
+    started.
+    """
+    beside = {thread.native_id for thread in threading.enumerate() if thread is not threading.main_thread()}
+    seconds = {each.id: each.user_time + each.system_time for each in psutil.Process().threads() if each.id in beside}
+    for service in _services():
+        with suppress(psutil.NoSuchProcess):
+            for process in [service, *service.children(recursive=True)]:
+                times = process.cpu_times()
+                seconds[process.pid] = times.user + times.system
+    return seconds
 
 
 def _seconds(step: Callable[[], torch.Tensor], steps: int, log: Callable[[], None] = lambda: None) -> float:
     began = time.perf_counter()
+    log()  # what the epoch before gives, so that these steps have the work that it makes
     for _ in range(steps):
         step().item()
-    log()
     return time.perf_counter() - began
 
 
@@ -123,4 +174,4 @@ def _services() -> list[psutil.Process]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(epochs_with_and_without(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(asdict(epochs_with_and_without(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))))

@@ -159,16 +159,21 @@ def test_the_pictures_of_all_maps_are_measured(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["offline", "server hangs", "service stopped"])
 def test_epochs_with_wandb_are_measured(case: str) -> None:
-    ours, theirs = mirror.in_a_process(case, steps=1, images=2)
-    assert ours > 0
-    assert theirs > 0
+    turn = mirror.in_a_process(case, steps=1, images=2)
+    assert turn.with_wandb > 0
+    assert turn.without > 0
+    assert turn.taken > 0
 
 
 def test_what_wandb_costs_is_compared_turn_by_turn() -> None:
-    row = mirror.row("offline", [(1.01, 1.0), (2.04, 2.0), (3.0, 3.0)])
-    assert (row.ours, row.theirs) == (2.04, 2.0)
-    assert row.ratio == pytest.approx(1)
-    assert row.spread == pytest.approx((0, 2))
+    turns = [mirror.Turn(1.01, 1.0, 0.0101), mirror.Turn(2.04, 2.0, 0.0), mirror.Turn(3.0, 3.0, 0.06)]
+    compared, taken = mirror.rows("offline", turns)
+    assert (compared.ours, compared.theirs) == (2.04, 2.0)
+    assert compared.ratio == pytest.approx(1)
+    assert compared.spread == pytest.approx((0, 2))
+    assert (taken.ours, taken.theirs) == (0.0101, 2.04)
+    assert taken.ratio == pytest.approx(1)
+    assert taken.spread == pytest.approx((0, 2))
 
 
 def test_an_unknown_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
