@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("results/**/*", "examples/*.py", "CHANGELOG.md", "LICENSE")
+COPIED = ("results/**/*", "examples/*.*", "CHANGELOG.md", "LICENSE")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
