@@ -164,6 +164,9 @@ def main() -> None:
     names = [folder.name for folder in folders]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         parser.error(f"two runs are called {repeated[0]}: rename the folder of one, since each run's numbers get its name")
+    written = {(options.out / "runs" / f"{name}.json").resolve() for name in names}
+    if lost := sorted(place for places in networks for place in places if place.resolve() in written):
+        parser.error(f"{lost[0]} stands for a run, and another of its name would take its place: rename the file")
     try:
         pairs = [
             measure_together(places, options.per_class, options.controlled, options.out / "runs")

@@ -108,3 +108,16 @@ def test_two_runs_of_one_name_are_refused(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "two runs are called run: rename the folder of one" in capsys.readouterr().err
+
+
+def test_a_file_that_stands_for_a_run_is_not_overwritten_by_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "out/runs/one.json"
+    RUN.save(kept)
+    before = kept.read_bytes()
+    monkeypatch.setattr("sys.argv", ["measure", str(kept), "--versus", str(tmp_path / "one"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "one.json stands for a run, and another of its name would take its place" in capsys.readouterr().err
+    assert kept.read_bytes() == before
