@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from configs.files import atomic_write_text
 from configs.parser import load_settings
 from datamodules.datamodule import ImageDataModule
@@ -55,6 +57,12 @@ def find_unseen(runs: Sequence[ImageDataModule], per_class: int) -> list[str]:
     return [file for target in sorted(found) for file in found[target][:per_class]]
 
 
+def best_device() -> torch.device:
+    """Return the GPU where there is one, told to multiply in full float32, else the CPU."""
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def measure_together(places: Sequence[Path], per_class: int, controlled: int, folder: Path) -> list[MeasuredRun]:
     """Measure runs on the same images, which none of them was trained on, and write each to ``folder``.
 
@@ -79,7 +87,7 @@ def measure_together(places: Sequence[Path], per_class: int, controlled: int, fo
     for place, (network, data) in loaded.items():
         name = load_settings(place / "config.yaml").model.name
         file = folder / f"{place.resolve().name}.json"
-        measure_run(file.stem, name, network, data, files, controlled).save(file)
+        measure_run(file.stem, name, network.to(best_device()), data, files, controlled).save(file)
         known[place] = MeasuredRun.load(file)  # with its rounded values, so that tables of runs and of their files are the same
     runs = [known[place] for place in places]
     if any(run.files != files or run.photographs != runs[0].photographs for run in runs):

@@ -118,33 +118,35 @@ def measure_network(
 
     Args:
         name: for the progress bar.
-        network: that which is measured.
+        network: that which is measured, on any device.
         data: its images.
         indices: numbers of the images.
         controlled: the costly controls are taken on about so many of them, evenly spaced.
     """
     metrics = ProjectionMetrics(network, denet_variants=DENET_VARIANTS)
+    device = next(network.parameters()).device
     with torch.inference_mode():
         for start in track(range(0, len(indices), BATCH_SIZE), f"{name}: projections"):
-            images, targets, masks = _load_batch(data, indices[start : start + BATCH_SIZE])
+            images, targets, masks = _load_batch(data, indices[start : start + BATCH_SIZE], device)
             metrics.update(metrics.project(record(network, images), targets), images, masks)
         controls = ProjectionMetrics(network, denet_variants=DENET_VARIANTS)
         chosen = indices[:: max(1, len(indices) // controlled)]
         for start in track(range(0, len(chosen), BATCH_SIZE), f"{name}: controls"):
-            images, targets, masks = _load_batch(data, chosen[start : start + BATCH_SIZE])
+            images, targets, masks = _load_batch(data, chosen[start : start + BATCH_SIZE], device)
             traces = record(network, images)
             projections = controls.project(traces, targets)
             controls.update(projections, images, masks)
             controls.update_controls(traces, targets, projections)
-    return controls.per_image() | metrics.per_image()
+    return {name: values.cpu() for name, values in (controls.per_image() | metrics.per_image()).items()}
 
 
 def count_dead_maps(network: nn.Module, data: ImageDataModule) -> dict[str, tuple[int, int]]:
     """Count each layer's maps that show nothing on any of 100 test images, evenly spaced."""
     indices = data.split.test[:: max(1, len(data.split.test) // FOR_DEAD_MAPS)][:FOR_DEAD_MAPS]
+    device = next(network.parameters()).device
     with DeadMapHooks(network) as hooks, torch.inference_mode():
         for start in range(0, len(indices), BATCH_SIZE):
-            network(data.normalise(data.images(indices[start : start + BATCH_SIZE])))
+            network(data.normalise(data.images(indices[start : start + BATCH_SIZE])).to(device))
     return {layer: (int(metric.compute()), len(metric.highest)) for layer, metric in hooks.metrics.items()}
 
 
@@ -161,5 +163,6 @@ def measure_photographs(photographs: Tensor) -> Mapping[int, Mapping[int, Tensor
     return found
 
 
-def _load_batch(data: ImageDataModule, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    return data.normalise(data.images(indices)), torch.from_numpy(data.targets[list(indices)]), data.masks(indices)
+def _load_batch(data: ImageDataModule, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    images, targets = data.normalise(data.images(indices)), torch.from_numpy(data.targets[list(indices)])
+    return images.to(device), targets.to(device), data.masks(indices).to(device)
