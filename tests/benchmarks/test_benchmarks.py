@@ -157,23 +157,25 @@ def test_the_pictures_of_all_maps_are_measured(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["offline", "server hangs", "service stopped"])
-def test_epochs_with_wandb_are_measured(case: str) -> None:
-    turn = mirror.in_a_process(case, steps=1, images=2)
-    assert turn.with_wandb > 0
-    assert turn.without > 0
-    assert turn.taken > 0
+@pytest.mark.parametrize("case", [mirror.CONTROL, "offline", "server hangs", "service stopped"])
+def test_blocks_with_wandb_are_measured(case: str) -> None:
+    turn = mirror.in_a_process(case, steps=2 * mirror.BLOCK, images=2)
+    assert len(turn.with_wandb) == len(turn.without) == 2 * mirror.EPOCHS
+    assert min(turn.with_wandb + turn.without) > 0
+    assert (turn.taken > 0) == (case != mirror.CONTROL)
 
 
-def test_what_wandb_costs_is_compared_turn_by_turn() -> None:
-    turns = [mirror.Turn(1.01, 1.0, 0.0101), mirror.Turn(2.04, 2.0, 0.0), mirror.Turn(3.0, 3.0, 0.06)]
+def test_what_wandb_costs_is_compared_block_by_block() -> None:
+    turns = [mirror.Turn([1.01, 2.06], [1.0, 2.0], 0.0307), mirror.Turn([1.02], [1.0], 0.0)]
     compared, taken = mirror.rows("offline", turns)
-    assert (compared.ours, compared.theirs) == (2.04, 2.0)
-    assert compared.ratio == pytest.approx(1)
-    assert compared.spread == pytest.approx((0, 2))
-    assert (taken.ours, taken.theirs) == (0.0101, 2.04)
-    assert taken.ratio == pytest.approx(1)
-    assert taken.spread == pytest.approx((0, 2))
+    assert [compared.ours, compared.theirs] == pytest.approx([4.09 / 4, 1.0])
+    assert compared.ratio == pytest.approx(2)
+    assert compared.spread == pytest.approx(
+        (2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4
+    )  # 4.3027: 2 degrees of freedom
+    assert [taken.ours, taken.theirs] == pytest.approx([0.0307 / 4, compared.ours])
+    assert taken.ratio == pytest.approx(0.5)
+    assert taken.spread == pytest.approx((0, 1))
 
 
 def test_an_unknown_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
