@@ -76,7 +76,8 @@ def rows(case: str, turns: Sequence[Turn]) -> list[Row]:
     with_wandb = [seconds for turn in turns for seconds in turn.with_wandb]
     without = [seconds for turn in turns for seconds in turn.without]
     more = [100 * (ours / theirs - 1) for ours, theirs in zip(with_wandb, without, strict=True)]
-    mean, reach = statistics.mean(more), student_t.ppf(0.975, len(more) - 1) * statistics.stdev(more) / len(more) ** 0.5
+    error = statistics.stdev(more) / len(more) ** 0.5
+    mean, reach = statistics.mean(more), float(student_t.ppf(0.975, len(more) - 1)) * error
     epochs = len(turns) * EPOCHS
     taken, ours = sum(turn.taken for turn in turns) / epochs, sum(with_wandb) / epochs
     share = [100 * turn.taken / sum(turn.with_wandb) for turn in turns]

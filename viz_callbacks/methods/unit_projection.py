@@ -103,7 +103,7 @@ def project_units(traces: Sequence[LayerTrace], units: Units, memory_limit: int 
         UnknownLayerError: a layer has no backward rule.
     """
     field = receptive_field(traces)
-    windowed = _is_list(traces) and all(rule_for(trace) in PLACE_BY_PLACE | {conv_transpose, max_unpool} for trace in traces)
+    windowed = is_windowed(traces)
     size = max(1, memory_limit // (_window_bytes(traces) if windowed else _whole_bytes(traces)))
     project = _project_windows if windowed else _project_whole
     with torch.no_grad(), torch.autocast(traces[-1].output.device.type, enabled=False):
@@ -111,9 +111,10 @@ def project_units(traces: Sequence[LayerTrace], units: Units, memory_limit: int 
     return torch.cat(parts) if parts else traces[0].input.new_zeros(0, traces[0].input.shape[1], *field.size)
 
 
-def _is_list(traces: Sequence[LayerTrace]) -> bool:
-    """Return whether each layer takes the output of the one before it, and nothing else."""
-    return all(trace.sources == (before.name,) for before, trace in pairwise(traces))
+def is_windowed(traces: Sequence[LayerTrace]) -> bool:
+    """Return whether each layer takes the output of the one before it alone, and sees it place by place or by windows."""
+    is_list = all(trace.sources == (before.name,) for before, trace in pairwise(traces))
+    return is_list and all(rule_for(trace) in PLACE_BY_PLACE | {conv_transpose, max_unpool} for trace in traces)
 
 
 def _window_bytes(traces: Sequence[LayerTrace]) -> int:

@@ -16,7 +16,8 @@ from viz_callbacks.engine.graph import trace_network
 from viz_callbacks.engine.needed_values import maps_layer
 from viz_callbacks.engine.receptive_field import receptive_field
 from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
-from viz_callbacks.methods.top_activations import MapTopActivations, project_top_activations
+from viz_callbacks.methods.top_activations import Crop, MapTopActivations, keep_strongest, project_top_activations
+from viz_callbacks.methods.unit_projection import Units, project_units
 from viz_callbacks.metrics.top_activations import TopActivationHooks
 
 LAYERS = ["conv1", "conv2"]
@@ -88,3 +89,46 @@ def test_the_layers_to_a_layers_maps_are_recorded_as_in_the_whole_network(images
         found, expected = record(network, images[:2], until=last), trace_up_to(record(network, images[:2]), layer)
         assert [trace.name for trace in found] == [trace.name for trace in expected]
         assert torch.equal(found[-1].output, expected[-1].output)
+
+
+@pytest.mark.parametrize("side", range(40, 48))
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_units_come_out_in_crops_as_in_the_whole_image(side: int, ceil_mode: bool) -> None:
+    torch.manual_seed(side)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.LocalResponseNorm(5),
+        nn.MaxPool2d(3, 2, padding=1, ceil_mode=ceil_mode),
+        nn.Conv2d(6, 4, 3, padding=1),
+        nn.ReLU(),
+    )
+    images = torch.randn(2, 3, side, side + 7)
+    traces = record(network, images)
+    field = receptive_field(traces)
+    _, maps, height, width = traces[-1].output.shape
+    units = Units(*(each.flatten() for each in torch.meshgrid(*map(torch.arange, (2, maps, height, width)), indexing="ij")))
+    crop = Crop.around(field, images.shape[2:])
+    assert crop.size < (side, side + 7)
+    parts, own = crop.cut(images, units)
+    assert parts.shape == (len(units), 3, *crop.size)
+    in_parts = record(network, parts)
+    torch.testing.assert_close(
+        in_parts[-1].output[own.images, own.maps, own.rows, own.columns],
+        traces[-1].output[units.images, units.maps, units.rows, units.columns],
+    )
+    torch.testing.assert_close(project_units(in_parts, own), project_units(traces, units))
+
+
+@pytest.mark.parametrize(("maps", "size"), [([0], (43, 43)), (range(12), (67, 67))])
+def test_a_forward_pass_sees_crops_where_they_are_less_than_whole_images(
+    maps: Sequence[int], size: tuple[int, int], images: Tensor
+) -> None:
+    network, seen = small_network(), []
+    network.get_submodule("conv1").register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2:]))
+    found = {"values": torch.ones(12, 4), **dict.fromkeys(("images", "rows", "columns"), torch.zeros(12, 4, dtype=torch.int64))}
+    made = list(
+        project_top_activations(network, "conv2", maps, keep_strongest(found, 1), lambda numbers: images[list(numbers)])
+    )
+    assert len(made) == len(maps)
+    assert seen == [(67, 67), size]  # the first image says how large fields are
