@@ -46,6 +46,11 @@ def best_precision() -> Precision:
     return "bf16-mixed" if native else "32-true"
 
 
+def best_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def describe_hardware() -> str:
     """Describe the system, its processor and its threads or GPUs."""
     device = f"{torch.get_num_threads()} threads"

@@ -22,6 +22,7 @@ import torch
 from configs.files import atomic_write_text
 from configs.parser import load_settings
 from datamodules.datamodule import ImageDataModule
+from experiment.hardware import best_device
 from experiment.visualization import load_run
 from tools.claims import Comparison, Interval, compare_claims
 from tools.measured_run import DENET_VARIANTS, FOR_DEAD_MAPS, STRENGTHS, MeasuredRun, measure_run
@@ -55,12 +56,6 @@ def find_unseen(runs: Sequence[ImageDataModule], per_class: int) -> list[str]:
         if file in files:
             found.setdefault(target, []).append(file)
     return [file for target in sorted(found) for file in found[target][:per_class]]
-
-
-def best_device() -> torch.device:
-    """Return the GPU where there is one, told to multiply in full float32, else the CPU."""
-    torch.backends.cudnn.allow_tf32 = False
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def measure_together(places: Sequence[Path], per_class: int, controlled: int, folder: Path) -> list[MeasuredRun]:
@@ -163,6 +158,7 @@ def main() -> None:
     parser.add_argument("--controlled", type=int, default=101, help="images for the costly controls, about [default: 101]")
     parser.add_argument("--out", type=Path, required=True, help="folder for measures.json, measures.md and runs/NAME.json")
     options = parser.parse_args()
+    torch.backends.cudnn.allow_tf32 = False  # a GPU multiplies in full float32, as the CPU does
     if options.versus and len(options.versus) != len(options.runs):
         parser.error(
             f"{len(options.runs)} runs versus {len(options.versus)}: give as many of each, in the order of their seeds"

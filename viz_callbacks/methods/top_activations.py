@@ -16,7 +16,8 @@ from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.graph import trace_network
 from viz_callbacks.engine.layer_trace import LayerTrace
 from viz_callbacks.engine.needed_values import maps_layer
-from viz_callbacks.engine.receptive_field import ReceptiveField, receptive_field
+from viz_callbacks.engine.receptive_field import receptive_field
+from viz_callbacks.methods.crops import Crop
 from viz_callbacks.methods.unit_projection import MEMORY_LIMIT, Units, is_windowed, project_units
 
 LoadImages = Callable[[Sequence[int]], Tensor]
@@ -40,54 +41,6 @@ class MapTopActivations:
     projections: Tensor
     values: list[float]
     images: list[int]
-
-
-@dataclass(frozen=True)
-class Crop:
-    """How large a part of an image has to be for a unit to come out in it as in the whole image.
-
-    A part begins at a multiple of the units' stride, so that all layers' windows lie as in the whole, and holds the unit's
-    receptive field. Where the field reaches out of the image, image and part end at the same place.
-
-    Attributes:
-        field: of the units.
-        image: height and width of the image.
-        size: height and width of the part: the image's, but for a multiple of the stride.
-    """
-
-    field: ReceptiveField
-    image: tuple[int, int]
-    size: tuple[int, int]
-
-    @classmethod
-    def around(cls, field: ReceptiveField, image: Sequence[int]) -> "Crop":
-        """Return the smallest part that does for every unit with this field in an image of this height and width."""
-        height, width = (
-            min(whole, size + stride - 1 + (whole - size - stride + 1) % stride)
-            for whole, size, stride in zip(image, field.size, field.stride, strict=True)
-        )
-        return cls(field, (image[0], image[1]), (height, width))
-
-    @property
-    def area(self) -> int:
-        """In pixels."""
-        return self.size[0] * self.size[1]
-
-    def cut(self, images: Tensor, units: Units) -> tuple[Tensor, Units]:
-        """Return the part of each unit's image (N, C, H, W), (B, C, h, w), and the same units in these parts."""
-        parts, rows, columns = [], [], []
-        for image, row, column in torch.stack([units.images, units.rows, units.columns], 1).tolist():
-            top, left = (
-                min(max(0, edge // stride * stride), whole - size)
-                for edge, stride, whole, size in zip(
-                    self.field.box(row, column)[:2], self.field.stride, self.image, self.size, strict=True
-                )
-            )
-            parts.append(images[image : image + 1, :, top : top + self.size[0], left : left + self.size[1]])
-            rows.append(row - top // self.field.stride[0])
-            columns.append(column - left // self.field.stride[1])
-        own = Units(torch.arange(len(units)), units.maps, torch.tensor(rows), torch.tensor(columns))
-        return torch.cat(parts), own
 
 
 def most_selective(top_activations: dict[str, Tensor], count: int) -> list[int]:

@@ -15,8 +15,9 @@ from viz_callbacks.engine.forward import record
 from viz_callbacks.engine.graph import trace_network
 from viz_callbacks.engine.needed_values import maps_layer
 from viz_callbacks.engine.receptive_field import receptive_field
+from viz_callbacks.methods.crops import Crop
 from viz_callbacks.methods.deconvolution import deconvolution, strongest_activation
-from viz_callbacks.methods.top_activations import Crop, MapTopActivations, keep_strongest, project_top_activations
+from viz_callbacks.methods.top_activations import MapTopActivations, keep_strongest, project_top_activations
 from viz_callbacks.methods.unit_projection import Units, project_units
 from viz_callbacks.metrics.top_activations import TopActivationHooks
 
