@@ -7,6 +7,9 @@ from configs.settings import fields
 RENAMED = {"viz.answers": "viz.sensitivity", "viz.numbers": "viz.metrics", "viz.strongest": "viz.top_maps"}
 """Settings by the names that they once had: command lines, sweeps and config files of that time may still hold them."""
 
+REMOVED = {"optim.auxiliary_weight": "the default recipe does better without an auxiliary classifier"}
+"""Settings that once were, and why they are gone."""
+
 GROUPS = ("recipe", "model", "data", "logger", "config")
 SYNONYMS = {
     "learning_rate": "optim.lr", "epochs": "trainer.max_epochs", "num_epochs": "trainer.max_epochs", "batch": "data.batch_size",
@@ -26,6 +29,8 @@ def explain_unknown(key: str) -> str:
     known = [name for name, _ in fields()]
     if key in RENAMED:
         return f"{key} is now called {RENAMED[key]}"
+    if key in REMOVED:
+        return f"{key} is gone, as {REMOVED[key]}: leave it out"
     if any(name.startswith(f"{key}.") for name in known):
         return f"{key} is a group of settings: set {key}.NAME=value; python train.py --help shows them"
     meant = suggest(key)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.files import atomic_write_text
-from configs.hints import RENAMED, explain_unknown, suggest
+from configs.hints import REMOVED, RENAMED, explain_unknown, suggest
 from configs.settings import Settings, SettingsError, fields
 from configs.validation import validate, validate_values
 from configs.yaml_reader import read_yaml, read_yaml_file
@@ -82,7 +82,7 @@ def split(arguments: list[str]) -> list[tuple[str, str]]:
 def settings_from(content: dict[str, Any], origin: str) -> Settings:
     """Return the settings that a checkpoint holds, see ``plain``. Raises SettingsError, which begins with ``origin``."""
     config = _structured(Settings())
-    leaves = {RENAMED.get(key, key): value for key, value in _leaves(content).items()}
+    leaves = {RENAMED.get(key, key): value for key, value in _leaves(content).items() if key not in REMOVED}
     _set(config, leaves | {"resume": None}, f"{origin}: ")
     settings = typing.cast(Settings, OmegaConf.to_object(config))
     validate(settings)
@@ -210,7 +210,7 @@ def _load(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError(f"{file} is not a mapping of settings")
     settings = _leaves(content)
-    if old := [key for key in RENAMED if key in settings]:
+    if old := [key for key in (*RENAMED, *REMOVED) if key in settings]:
         raise SettingsError(f"{file}: {'; '.join(map(explain_unknown, old))}; change that in the file")
     settings.pop("resume", None)
     return settings

@@ -167,9 +167,6 @@ class OptimSettings:
     bias_rate: float = setting(
         0.004, "highest rate of the biases of filters that have filter_rate", bounds=Bounds(0, 1_000_000)
     )
-    auxiliary_weight: float = setting(
-        0.5, "weight of an auxiliary classifier on the last convolution, in training only", bounds=SIZE
-    )
     momentum: float = setting(0.9, "momentum (sgd)", bounds=SHARE)
     weight_decay: float = setting(1.0, "weight decay, on weights but not on biases and norms", bounds=SIZE)
     warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0", bounds=SIZE)

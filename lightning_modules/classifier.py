@@ -25,10 +25,7 @@ PARTS = ("train", "val", "test", "final/train", "final/test")
 class Classifier(LightningModule):
     """A module that trains ``network`` by cross-entropy and measures it on the parts train, val and test.
 
-    While training, an auxiliary classifier (GoogLeNet's idea; Szegedy et al. 2015, arXiv 1409.4842, section 5) learns the same
-    targets from the means of the last convolution's rectified maps, so that the convolutions get a gradient that has not passed
-    the dense layers; afterwards it is no part of the network. Convolution filters are standardised
-    (``weight_standardization``). Either can be switched off in ``optim``.
+    Convolution filters are standardised (``weight_standardization``) unless ``optim.filter_rate`` is 0.
 
     Metrics of each part: ``loss`` (cross-entropy in nats, without label smoothing, so that parts compare), ``accuracy``
     (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), the last three as shares from 0 to 1. Those of
@@ -61,10 +58,8 @@ class Classifier(LightningModule):
         super().__init__()
         self.network = network
         self.optim = optim
-        filters = conv_weights(network)
-        self.standardized = filters if optim.name == "adamw" and optim.filter_rate else []
+        self.standardized = conv_weights(network) if optim.name == "adamw" and optim.filter_rate else []
         standardize_filters(self.standardized)
-        self.auxiliary = nn.Linear(len(filters[-1]), num_classes) if optim.auxiliary_weight else None
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.checkpoint_metadata = checkpoint_metadata or {}
@@ -78,14 +73,8 @@ class Classifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the logits (N, num_classes) of images (N, 3, H, W)."""
-        return self._logits_and_maps(images)[0]
-
-    def _logits_and_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the logits (N, num_classes), and the last convolution's output (N, K, h, w)."""
-        layers = pool_before_relu(self.network)
-        end = max(index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)) + 1
-        maps = layers[:end](images.to(next(self.network.parameters()).dtype))
-        return _at_least_float32(layers[end:](maps)), maps
+        logits: Tensor = pool_before_relu(self.network)(images.to(next(self.network.parameters()).dtype))
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Seed dropout by (seed, epoch, rank), so that a resumed run draws what the whole run would have."""
@@ -95,14 +84,9 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss to minimise, of one batch."""
         images, targets = batch
-        logits, maps = self._logits_and_maps(images)
+        logits = self(images)
         self._measure("train", logits.detach(), targets if targets.ndim == 1 else targets.argmax(1))
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.optim.label_smoothing)
-        if self.auxiliary is not None:
-            auxiliary_logits = _at_least_float32(self.auxiliary(maps.relu().mean((2, 3))))
-            auxiliary_loss = F.cross_entropy(auxiliary_logits, targets, label_smoothing=self.optim.label_smoothing)
-            loss = loss + self.optim.auxiliary_weight * auxiliary_loss
-        return loss
+        return F.cross_entropy(logits, targets, label_smoothing=self.optim.label_smoothing)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Standardise the filters that the step has changed."""
@@ -230,10 +214,6 @@ def _accuracies(num_classes: int, prefix: str) -> MetricCollection:
         prefix=prefix,
         compute_groups=False,
     )
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _derive_seed(*numbers: int) -> int:

@@ -66,9 +66,7 @@ def real_settings(pytestconfig: pytest.Config) -> DataSettings:
 @pytest.fixture
 def classifier() -> Classifier:
     """The small network with quick settings."""
-    return Classifier(
-        small_network(), 8, OptimSettings(name="sgd", lr=0.01, auxiliary_weight=0, warmup_epochs=0.5), steps_per_epoch=3, seed=1
-    )
+    return Classifier(small_network(), 8, OptimSettings(name="sgd", lr=0.01, warmup_epochs=0.5), steps_per_epoch=3, seed=1)
 
 
 @pytest.fixture

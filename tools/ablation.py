@@ -24,7 +24,6 @@ PARTS = {
     "smooth start of conv1": "model.smooth_start=0",
     "filters of limited norm at their own rate": "optim.filter_rate=0",
     "faster biases of filters": "optim.bias_rate=0.0004",
-    "auxiliary classifier": "optim.auxiliary_weight=0",
     "weight decay": "optim.weight_decay=0",
     "warm-up": "optim.warmup_epochs=0",
     "falling rate": "optim.schedule=constant",

@@ -9,7 +9,18 @@ import pytest
 import yaml
 
 from configs import ModelSettings, Settings, SettingsError
-from configs.parser import PRESETS, check_arguments, flat, help_text, load_settings, parse, preset_names, save_settings
+from configs.parser import (
+    PRESETS,
+    check_arguments,
+    flat,
+    help_text,
+    load_settings,
+    parse,
+    plain,
+    preset_names,
+    save_settings,
+    settings_from,
+)  # fmt: skip
 from configs.settings import fields
 
 ROOT = Path(__file__).parents[2]
@@ -311,6 +322,21 @@ def test_all_old_names_in_a_file_are_answered_at_once(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{file}: viz.answers is now called viz.sensitivity; ")
     assert all(f"{old} is now called {new}" in str(caught.value) for old, new in OLD_NAMES.items())
+
+
+def test_a_setting_that_is_gone_is_answered_with_the_reason_and_left_out_of_what_a_checkpoint_holds(tmp_path: Path) -> None:
+    gone = "optim.auxiliary_weight is gone, as the default recipe does better without an auxiliary classifier: leave it out"
+    with pytest.raises(SettingsError) as caught:
+        parse(["optim.auxiliary_weight=0.5"])
+    assert str(caught.value) == gone
+    file = tmp_path / "config.yaml"
+    file.write_text("optim: {auxiliary_weight: 0.5}\n")
+    with pytest.raises(SettingsError) as caught:
+        parse([f"config={file}"])
+    assert str(caught.value) == f"{file}: {gone}; change that in the file"
+    settings = plain(parse([]))
+    settings["optim"]["auxiliary_weight"] = 0.5
+    assert settings_from(settings, "last.ckpt") == parse([])
 
 
 @pytest.mark.parametrize("text", ["viz: answers\n", "viz: [answers]\n", "viz: 3\n", "viz:\n"])

@@ -33,7 +33,7 @@ def train(
     data = build_datamodule(settings, 67, seed=1)
     data.prepare_data()
     data.setup("fit")
-    optim = OptimSettings(lr=0.003, warmup_epochs=0.5, auxiliary_weight=0)
+    optim = OptimSettings(lr=0.003, warmup_epochs=0.5)
     model = Classifier(small_network(), len(data.class_names), optim, data.steps_per_epoch, seed=1)
     recorder = CSVRecorder(folder, "title")
     make_trainer(2, [recorder], precision="64-true").fit(model, data)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 TINY = [
     "data=shapes", "data.image_size=67", "data.train_sizes=[67]", "data.images_per_class=10", "data.batch_size=8",
     "data.val_fraction=0.25", "viz.probes=[circle,star]", "viz.top_maps=0", "viz.sensitivity=false", "viz.metrics=false",
-    "optim.auxiliary_weight=0", "model.dropout=0.5", "trainer.max_epochs=3", "trainer.accelerator=cpu",
+    "model.dropout=0.5", "trainer.max_epochs=3", "trainer.accelerator=cpu",
     "trainer.keep=all",
 ]  # fmt: skip
 KINDS = {

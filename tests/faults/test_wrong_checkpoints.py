@@ -27,7 +27,7 @@ Check = Callable[[Path, Settings], int]
 
 def build_classifier(class_names: list[str]) -> Classifier:
     metadata = {"settings": plain(SETTINGS), "class_names": class_names, "precision": "32-true"}
-    optim = OptimSettings(name="sgd", lr=0.01, auxiliary_weight=0)
+    optim = OptimSettings(name="sgd", lr=0.01)
     return Classifier(small_network(), 8, optim, steps_per_epoch=3, seed=1, checkpoint_metadata=metadata)
 
 

@@ -142,32 +142,6 @@ def test_a_first_batch_without_a_mistake_does_not_make_two_metrics_one() -> None
     assert found == {"val/accuracy": 0.5, "val/top5": 1.0, "val/mean_per_class": (1 + 1 / 2 + 1 / 2 + 1 / 2 + 0) / 5}
 
 
-def test_the_auxiliary_classifier_adds_its_loss_and_teaches_the_convolutions_alone(
-    shapes: ImageDataModule, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images, targets = shapes.normalise(shapes.images(range(4))), torch.arange(4)
-    plain, helped = (Classifier(small_network(), 8, OptimSettings(auxiliary_weight=weight), 1) for weight in (0.0, 0.5))
-    losses = []
-    for classifier in (plain, helped):
-        monkeypatch.setattr(classifier, "_measure", lambda part, logits, targets: None)
-        torch.manual_seed(0)  # of dropout
-        loss = classifier.training_step((images, targets), 0)
-        torch.autograd.backward(loss)
-        losses.append(float(loss.detach()))
-    assert plain.auxiliary is None
-    assert helped.auxiliary is not None
-    maps = helped.network[:6](images).mean((2, 3))  # of conv2, the last convolution, after its activation
-    second = F.cross_entropy(helped.auxiliary(maps), targets, label_smoothing=0.1)
-    assert losses[1] == pytest.approx(losses[0] + 0.5 * float(second.detach()), rel=1e-5)
-    gradients = [
-        {name: each.grad for name, each in model.network.named_parameters() if each.grad is not None}
-        for model in (plain, helped)
-    ]
-    assert gradients[0].keys() == gradients[1].keys() == dict(plain.network.named_parameters()).keys()
-    differ = {name for name, each in gradients[0].items() if not torch.equal(each, gradients[1][name])}
-    assert differ == {name for name in gradients[0] if name.startswith("conv")}
-
-
 def test_the_rate_rises_in_a_line_and_falls_by_half_a_cosine() -> None:
     rates = [learning_rate_factor(step, 10, 110, "cosine") for step in range(111)]
     assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
