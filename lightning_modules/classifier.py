@@ -121,29 +121,32 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser and the learning rate's schedule by steps.
 
-        Weights decay, biases and norms don't. Standardised filters don't either, as their norm is limited; each of their layers
-        has a rate relative to the largest root mean square that its filters may have, and their biases have one of their own.
+        Weights decay; biases and norms don't, but for the biases of standardised filters. Each layer of standardised filters has a
+        rate relative to the largest root mean square that they may have, and their biases have one of their own. As AdamW's decay
+        is relative to the rate, filters decay several times as fast as dense weights: what the gradient doesn't uphold, such as
+        the noise of the start, goes. Their biases have to decay as fast, or maps that fall silent stay so.
         """
         convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)] if self.standardized else []
         biases = [layer.bias for layer in convolutions if layer.bias is not None]
         apart = {id(parameter) for parameter in (*self.standardized, *biases)}
         others = [parameter for parameter in self.parameters() if id(parameter) not in apart]
         groups: list[dict[str, Any]] = [
-            {"params": [each for each in others if each.ndim > 1], "weight_decay": self.optim.weight_decay},
+            {"params": [each for each in others if each.ndim > 1]},
             {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0},
         ]
         for weights in self.standardized:
             root_mean_square = FILTER_NORM / math.sqrt(weights[0].numel())
-            groups.append({"params": [weights], "lr": self.optim.filter_rate * root_mean_square, "weight_decay": 0.0})
+            groups.append({"params": [weights], "lr": self.optim.filter_rate * root_mean_square})
         if biases:
-            groups.append({"params": biases, "lr": self.optim.bias_rate, "weight_decay": 0.0})
+            groups.append({"params": biases, "lr": self.optim.bias_rate})
         fused = self.trainer.precision in ("32-true", "bf16-mixed")  # one pass over the weights; excludes loss scaling
+        decay = self.optim.weight_decay
         optimizer: torch.optim.Optimizer
         if self.optim.name == "adamw":
-            optimizer = torch.optim.AdamW(groups, self.optim.lr, fused=fused)
+            optimizer = torch.optim.AdamW(groups, self.optim.lr, weight_decay=decay, fused=fused)
         else:
             momentum = self.optim.momentum
-            optimizer = torch.optim.SGD(groups, self.optim.lr, momentum, nesterov=momentum > 0, fused=fused)
+            optimizer = torch.optim.SGD(groups, self.optim.lr, momentum, weight_decay=decay, nesterov=momentum > 0, fused=fused)
         steps = (self.trainer.max_epochs or 1) * self.steps_per_epoch
         warmup = round(self.optim.warmup_epochs * self.steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(

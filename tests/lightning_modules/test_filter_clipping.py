@@ -105,7 +105,7 @@ def test_each_epoch_counts_the_different_filters_that_were_clipped(
     precision: str, shapes: ImageDataModule, make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
     shapes.settings.batch_size = 8
-    model = Classifier(small_network(), 8, OptimSettings(name="adamw", lr=0.02), shapes.steps_per_epoch)
+    model = Classifier(small_network(), 8, OptimSettings(name="adamw", lr=0.02, weight_decay=0), shapes.steps_per_epoch)
     recount = Recount({"conv1": 0.05, "conv2": 0.08})
     clipping = FilterClipping(0.08, 0.05 / 0.08)
     trainer = make_trainer(3, [recount, clipping, CSVRecorder(tmp_path, "t")], precision=precision)

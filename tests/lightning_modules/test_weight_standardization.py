@@ -70,8 +70,8 @@ def test_rates_are_relative_to_the_filters_size(shapes: ImageDataModule, make_tr
     trainer.fit(model, shapes)
     rates = [(group["initial_lr"], group["weight_decay"]) for group in trainer.optimizers[0].param_groups]
     assert rates == [
-        (0.001, 0.3), (0.001, 0.0), (pytest.approx(0.05 * math.sqrt(2 / (3 * 7 * 7))), 0.0),
-        (pytest.approx(0.05 * math.sqrt(2 / (6 * 3 * 3))), 0.0), (0.02, 0.0),
+        (0.001, 0.3), (0.001, 0.0), (pytest.approx(0.05 * math.sqrt(2 / (3 * 7 * 7))), 0.3),
+        (pytest.approx(0.05 * math.sqrt(2 / (6 * 3 * 3))), 0.3), (0.02, 0.3),
     ]  # fmt: skip
     convolutions = [layer for layer in model.network if isinstance(layer, nn.Conv2d)]
     assert [*map(id, trainer.optimizers[0].param_groups[-1]["params"])] == [id(layer.bias) for layer in convolutions]
