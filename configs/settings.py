@@ -168,7 +168,9 @@ class OptimSettings:
         0.004, "highest rate of the biases of filters that have filter_rate", bounds=Bounds(0, 1_000_000)
     )
     momentum: float = setting(0.9, "momentum (sgd)", bounds=SHARE)
-    weight_decay: float = setting(1.0, "weight decay, relative to the rate; none on biases of dense layers and on norms", bounds=SIZE)
+    weight_decay: float = setting(
+        1.0, "weight decay, relative to the rate; none on biases of dense layers and on norms", bounds=SIZE
+    )
     warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0", bounds=SIZE)
     schedule: str = setting("cosine", "the rate after warm-up: cosine falls to 0", ("cosine", "constant"))
     label_smoothing: float = setting(0.1, "share of each target spread over all classes", bounds=SHARE)

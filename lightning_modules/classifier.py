@@ -121,10 +121,10 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser and the learning rate's schedule by steps.
 
-        Weights decay; biases and norms don't, but for the biases of standardised filters. Each layer of standardised filters has a
-        rate relative to the largest root mean square that they may have, and their biases have one of their own. As AdamW's decay
-        is relative to the rate, filters decay several times as fast as dense weights: what the gradient doesn't uphold, such as
-        the noise of the start, goes. Their biases have to decay as fast, or maps that fall silent stay so.
+        Weights decay; biases and norms don't, but for the biases of standardised filters. Each layer of these has a rate
+        relative to the largest root mean square that its filters may have, and their biases have one of their own. As AdamW's
+        decay is relative to the rate, filters decay several times as fast as dense weights: what the gradient doesn't uphold,
+        such as the noise of the start, goes. Their biases have to decay as fast, or maps that fall silent stay so.
         """
         convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)] if self.standardized else []
         biases = [layer.bias for layer in convolutions if layer.bias is not None]
