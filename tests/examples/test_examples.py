@@ -56,7 +56,7 @@ def test_the_readme_shows_the_lines_of_the_example() -> None:
 def test_the_readme_begins_with_the_commands_that_ci_runs() -> None:
     training, tests = blocks("bash")[:2]
     assert training == "pip install -e '.[train]' && python train.py model=alexnet data=shapes\n"
-    assert tests == "pip install -e '.[test]' && python -m pytest\n"
+    assert tests == "pip install -e '.[test]' && python -m pytest -n logical\n"
 
 
 def test_the_readme_is_short() -> None:
