@@ -169,7 +169,7 @@ class OptimSettings:
     )
     momentum: float = setting(0.9, "momentum (sgd)", bounds=SHARE)
     weight_decay: float = setting(
-        1.0, "weight decay, relative to the rate; none on biases of dense layers and on norms", bounds=SIZE
+        1.0, "weight decay, on weights and, where filter_rate is above 0, on biases of filters", bounds=SIZE
     )
     warmup_epochs: float = setting(1.0, "epochs over which the rate rises from 0", bounds=SIZE)
     schedule: str = setting("cosine", "the rate after warm-up: cosine falls to 0", ("cosine", "constant"))

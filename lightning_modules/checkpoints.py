@@ -75,7 +75,7 @@ def network_in(checkpoint: dict[str, Any], path: Path) -> tuple[ModelSettings, d
     try:
         class_names = [str(name) for name in checkpoint["class_names"]]
         model = ModelSettings(**checkpoint["settings"]["model"])
-        prefix = "network."  # beside it lies what only the training needs, such as the states of metrics
+        prefix = "network."  # beside it older runs have an auxiliary classifier, which only the training needed
         weights = {
             name.removeprefix(prefix): each for name, each in checkpoint["state_dict"].items() if name.startswith(prefix)
         }

@@ -123,8 +123,9 @@ class Classifier(LightningModule):
 
         Weights decay; biases and norms don't, but for the biases of standardised filters. Each layer of these has a rate
         relative to the largest root mean square that its filters may have, and their biases have one of their own. As AdamW's
-        decay is relative to the rate, filters decay several times as fast as dense weights: what the gradient doesn't uphold,
-        such as the noise of the start, goes. Their biases have to decay as fast, or maps that fall silent stay so.
+        decay (Loshchilov and Hutter 2019, arXiv 1711.05101) is relative to the rate, filters decay several times as fast as
+        dense weights: what the gradient doesn't uphold, such as the noise of the start, goes. Their biases decay too, or maps
+        that fall silent would stay so (results/recipe.md).
         """
         convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)] if self.standardized else []
         biases = [layer.bias for layer in convolutions if layer.bias is not None]

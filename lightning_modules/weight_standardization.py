@@ -2,8 +2,8 @@
 
 Photographs hardly reach the high frequencies of a filter, so what the random start put there stays for as long as nothing takes
 it away; and a filter whose steps are small beside its weights stays what it was. With a norm that can't grow, a rate relative
-to it is an angle that means the same in every layer, and what a filter learns displaces what it began as. With w_k the weights
-of filter k and L the largest norm:
+to it is an angle that means the same in every layer, and what a filter learns displaces what it began as; weight decay takes
+away the rest. With w_k the weights of filter k and L the largest norm:
 
     w_k <- v min(1, L / |v|)   with   v = w_k - mean(w_k)
 

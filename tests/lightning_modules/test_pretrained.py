@@ -23,7 +23,7 @@ def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
 
 def saved(file: Path, model: ModelSettings, class_names: list[str], weights: dict[str, Tensor]) -> ModelSettings:
     """Write a run's checkpoint, and return the settings that start from it."""
-    state = {f"network.{name}": value for name, value in weights.items()} | {"beside.weight": torch.zeros(3)}
+    state = {f"network.{name}": value for name, value in weights.items()} | {"auxiliary.weight": torch.zeros(3)}
     torch.save({"settings": asdict(Settings(model=model)), "class_names": class_names, "state_dict": state}, file)
     return ModelSettings(**{**asdict(model), "weights": str(file)})
 
