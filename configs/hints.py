@@ -7,7 +7,10 @@ from configs.settings import fields
 RENAMED = {"viz.answers": "viz.sensitivity", "viz.numbers": "viz.metrics", "viz.strongest": "viz.top_maps"}
 """Settings by the names that they once had: command lines, sweeps and config files of that time may still hold them."""
 
-REMOVED = {"optim.auxiliary_weight": "the default recipe does better without an auxiliary classifier"}
+REMOVED = {
+    "optim.auxiliary_weight": "the default recipe does better without an auxiliary classifier",
+    "model.smooth_start": "filters that decay lose the noise of their start without it",
+}
 """Settings that once were, and why they are gone."""
 
 GROUPS = ("recipe", "model", "data", "logger", "config")

@@ -80,9 +80,6 @@ class ModelSettings:
     pooling: str = setting("max", "kind of pooling", ("max", "average", "l2"))
     norm: str = setting("lrn", "normalisation after pool1 and pool2", ("lrn", "batch", "none"))
     dropout: float = setting(0.5, "dropout on both hidden dense layers", bounds=SHARE)
-    smooth_start: float = setting(
-        1.5, "smooth the first layer's start by a Gaussian of so many pixels; 0 for plain noise", bounds=Bounds(0, 20)
-    )
     streams: int = setting(
         1, "2 is the original AlexNet: conv2, conv4 and conv5 in two groups (AlexNet only)", bounds=Bounds(1, 2)
     )
@@ -161,7 +158,7 @@ class OptimSettings:
     lr: float = setting(0.0004, "highest learning rate", bounds=Bounds(0, 1_000_000, above=True))
     filter_rate: float = setting(
         0.05,
-        "highest rate of convolution filters, relative to their size, which is then limited; 0: as all weights (adamw)",
+        "highest rate of convolution filters, relative to their start's size; they then keep mean 0; 0: as all weights (adamw)",
         bounds=SHARE,
     )
     bias_rate: float = setting(

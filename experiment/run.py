@@ -30,10 +30,10 @@ from experiment.run_folder import Run
 from experiment.run_lock import FolderGuard
 from experiment.visualization import build_probes, visualization_callbacks
 from lightning_modules.classifier import Classifier
+from lightning_modules.filter_centering import are_centered, conv_weights
 from lightning_modules.filter_clipping import FilterClipping
 from lightning_modules.networks.registry import IMAGE_SIZES, build_network
 from lightning_modules.pretrained import load_weights
-from lightning_modules.weight_standardization import are_standardized, conv_weights
 from viz_callbacks.callbacks import Probes
 
 
@@ -159,9 +159,9 @@ def build_classifier(settings: Settings, data: ImageDataModule, precision: str, 
     network = build_network(settings.model, len(data.class_names)).to(memory_format=torch.channels_last)
     if settings.model.weights and starts:
         rank_zero_only(print)(load_weights(network, settings.model, data.class_names, MEAN, STD))
-        if settings.optim.name == "adamw" and settings.optim.filter_rate and not are_standardized(conv_weights(network)):
+        if settings.optim.name == "adamw" and settings.optim.filter_rate and not are_centered(conv_weights(network)):
             raise SettingsError(
-                f"model.weights={settings.model.weights}: its filters have means or norms that optim.filter_rate would change; "
+                f"model.weights={settings.model.weights}: its filters have means, which optim.filter_rate would take away; "
                 "add recipe=finetune"
             )
     return Classifier(

@@ -15,9 +15,9 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from torchvision.transforms.v2.functional import ten_crop
 
 from configs import OptimSettings
+from lightning_modules.filter_centering import center_filters, conv_weights
 from lightning_modules.networks.layers import pool_before_relu
 from lightning_modules.predictions import ImagePredictions
-from lightning_modules.weight_standardization import FILTER_NORM, conv_weights, standardize_filters
 
 PARTS = ("train", "val", "test", "final/train", "final/test")
 
@@ -25,7 +25,7 @@ PARTS = ("train", "val", "test", "final/train", "final/test")
 class Classifier(LightningModule):
     """A module that trains ``network`` by cross-entropy and measures it on the parts train, val and test.
 
-    Convolution filters are standardised (``weight_standardization``) unless ``optim.filter_rate`` is 0.
+    Convolution filters are centred (``filter_centering``) unless ``optim.filter_rate`` is 0.
 
     Metrics of each part: ``loss`` (cross-entropy in nats, without label smoothing, so that parts compare), ``accuracy``
     (top-1), ``top5`` and ``mean_per_class`` (mean of the classes' accuracies), the last three as shares from 0 to 1. Those of
@@ -58,8 +58,8 @@ class Classifier(LightningModule):
         super().__init__()
         self.network = network
         self.optim = optim
-        self.standardized = conv_weights(network) if optim.name == "adamw" and optim.filter_rate else []
-        standardize_filters(self.standardized)
+        self.filters = conv_weights(network) if optim.name == "adamw" and optim.filter_rate else []
+        center_filters(self.filters)
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.checkpoint_metadata = checkpoint_metadata or {}
@@ -89,8 +89,8 @@ class Classifier(LightningModule):
         return F.cross_entropy(logits, targets, label_smoothing=self.optim.label_smoothing)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Standardise the filters that the step has changed."""
-        standardize_filters(self.standardized)
+        """Centre the filters that the step has changed."""
+        center_filters(self.filters)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure one batch of the part that its loader belongs to."""
@@ -121,23 +121,23 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimiser and the learning rate's schedule by steps.
 
-        Weights decay; biases and norms don't, but for the biases of standardised filters. Each layer of these has a rate
-        relative to the largest root mean square that its filters may have, and their biases have one of their own. As AdamW's
-        decay (Loshchilov and Hutter 2019, arXiv 1711.05101) is relative to the rate, filters decay several times as fast as
-        dense weights: what the gradient doesn't uphold, such as the noise of the start, goes. Their biases decay too, or maps
-        that fall silent would stay so (results/recipe.md).
+        Weights decay; biases and norms don't, but for the biases of centred filters. Each layer of these has a rate relative
+        to the deviation of its start (He et al. 2015), which makes it mean the same in every layer, and their biases have one
+        of their own. As AdamW's decay (Loshchilov and Hutter 2019, arXiv 1711.05101) is relative to the rate, filters decay
+        several times as fast as dense weights: what the gradient doesn't uphold, such as the noise of the start, goes. Their
+        biases decay too, or maps that fall silent would stay so (results/recipe.md).
         """
-        convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)] if self.standardized else []
+        convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)] if self.filters else []
         biases = [layer.bias for layer in convolutions if layer.bias is not None]
-        apart = {id(parameter) for parameter in (*self.standardized, *biases)}
+        apart = {id(parameter) for parameter in (*self.filters, *biases)}
         others = [parameter for parameter in self.parameters() if id(parameter) not in apart]
         groups: list[dict[str, Any]] = [
             {"params": [each for each in others if each.ndim > 1]},
             {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0},
         ]
-        for weights in self.standardized:
-            root_mean_square = FILTER_NORM / math.sqrt(weights[0].numel())
-            groups.append({"params": [weights], "lr": self.optim.filter_rate * root_mean_square})
+        for weights in self.filters:
+            start = math.sqrt(2 / weights[0].numel())
+            groups.append({"params": [weights], "lr": self.optim.filter_rate * start})
         if biases:
             groups.append({"params": biases, "lr": self.optim.bias_rate})
         fused = self.trainer.precision in ("32-true", "bf16-mixed")  # one pass over the weights; excludes loss scaling

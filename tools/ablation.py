@@ -21,8 +21,7 @@ from experiment.run_folder import read_metrics, read_summary
 WHOLE = "whole recipe"
 PARTS = {
     WHOLE: "",
-    "smooth start of conv1": "model.smooth_start=0",
-    "filters of limited norm at their own rate": "optim.filter_rate=0",
+    "centred filters at their own rate": "optim.filter_rate=0",
     "faster biases of filters": "optim.bias_rate=0.0004",
     "weight decay": "optim.weight_decay=0",
     "warm-up": "optim.warmup_epochs=0",

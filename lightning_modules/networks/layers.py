@@ -152,25 +152,3 @@ def initialise(network: nn.Module, activation_name: str) -> None:
             nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
-
-
-COLOUR_CORRELATION = 0.75  # of the smooth start's channels, as those of photographs are alike
-
-
-def initialise_smooth(conv: nn.Conv2d, deviation: float) -> None:
-    """Draw a convolution's start anew, in place, as smooth noise of the same standard deviation.
-
-    For the first layer: gradients of photographs would leave the high frequencies of plain noise as they began.
-
-    Args:
-        conv: the layer.
-        deviation: of the Gaussian that smooths white noise, in pixels.
-    """
-    side, margin = conv.kernel_size[0], math.ceil(3 * deviation)
-    distance = torch.arange(side)[:, None] + margin - torch.arange(side + 2 * margin)[None, :]
-    gaussian = torch.exp(-0.5 * (distance / deviation) ** 2)
-    wide = (side + 2 * margin, side + 2 * margin)
-    shared, own = torch.randn(conv.out_channels, 1, *wide), torch.randn(*conv.weight.shape[:2], *wide)
-    smooth = gaussian @ (COLOUR_CORRELATION**0.5 * shared + (1 - COLOUR_CORRELATION) ** 0.5 * own) @ gaussian.T
-    with torch.no_grad():
-        conv.weight.copy_(smooth * (conv.weight.std() / smooth.std()))

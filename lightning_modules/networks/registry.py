@@ -1,12 +1,9 @@
 """The networks by name."""
 
-from typing import cast
-
 from torch import nn
 
 from configs import ModelSettings
 from lightning_modules.networks.alexnet import alexnet, alexnet_torchvision
-from lightning_modules.networks.layers import initialise_smooth
 from lightning_modules.networks.zfnet import zfnet
 
 IMAGE_SIZES = {"alexnet": 227, "zfnet": 224, "alexnet-torchvision": 224}
@@ -15,13 +12,6 @@ IMAGE_SIZES = {"alexnet": 227, "zfnet": 224, "alexnet-torchvision": 224}
 
 def build_network(model: ModelSettings, num_classes: int) -> nn.Sequential:
     """Build a network with random weights as the settings say: images (N, 3, H, W) to logits (N, num_classes)."""
-    network = _build_architecture(model, num_classes)
-    if model.smooth_start:
-        initialise_smooth(cast(nn.Conv2d, network.get_submodule("conv1")), model.smooth_start)
-    return network
-
-
-def _build_architecture(model: ModelSettings, num_classes: int) -> nn.Sequential:
     if model.name == "zfnet":
         return zfnet(num_classes, model.activation, model.pooling, model.norm, model.dropout)
     if model.name == "alexnet-torchvision":

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from configs import ModelSettings, Settings, SettingsError
+from configs.hints import REMOVED
 from configs.parser import (
     PRESETS,
     check_arguments,
@@ -324,18 +325,22 @@ def test_all_old_names_in_a_file_are_answered_at_once(tmp_path: Path) -> None:
     assert all(f"{old} is now called {new}" in str(caught.value) for old, new in OLD_NAMES.items())
 
 
-def test_a_setting_that_is_gone_is_answered_with_the_reason_and_left_out_of_what_a_checkpoint_holds(tmp_path: Path) -> None:
-    gone = "optim.auxiliary_weight is gone, as the default recipe does better without an auxiliary classifier: leave it out"
+@pytest.mark.parametrize("key", REMOVED)
+def test_a_setting_that_is_gone_is_answered_with_the_reason_and_left_out_of_what_a_checkpoint_holds(
+    key: str, tmp_path: Path
+) -> None:
+    gone = f"{key} is gone, as {REMOVED[key]}: leave it out"
     with pytest.raises(SettingsError) as caught:
-        parse(["optim.auxiliary_weight=0.5"])
+        parse([f"{key}=0.5"])
     assert str(caught.value) == gone
     file = tmp_path / "config.yaml"
-    file.write_text("optim: {auxiliary_weight: 0.5}\n")
+    group, name = key.split(".")
+    file.write_text(f"{group}: {{{name}: 0.5}}\n")
     with pytest.raises(SettingsError) as caught:
         parse([f"config={file}"])
     assert str(caught.value) == f"{file}: {gone}; change that in the file"
     settings = plain(parse([]))
-    settings["optim"]["auxiliary_weight"] = 0.5
+    settings[group][name] = 0.5
     assert settings_from(settings, "last.ckpt") == parse([])
 
 

@@ -65,7 +65,7 @@ def test_what_may_change_is_told_and_the_rest_is_refused_by_name(tmp_path: Path)
     assert run.changes == ("trainer.max_epochs 50 -> 70", "trainer.devices auto -> 2", "logger.name wandb -> csv")
     assert run.settings.resume is None, "its config.yaml repeats the run"
     for arguments, answer in (
-        (["recipe=fast"], r"recipe=fast: the run in .* has model.smooth_start=0.0; leave recipe= out"),
+        (["recipe=fast"], r"recipe=fast: the run in .* has data.train_sizes=\[\]; leave recipe= out"),
         (["optim={'lr': 0.2}"], r"optim.lr \(was 0.3\) can't change"),
         (["viz.probes=[circle]"], r"viz.probes \(was \[\]\) can't change"),
         (["model=alexnet-7x7"], r"model=alexnet-7x7: the run in .* has model.conv1_size=11"),

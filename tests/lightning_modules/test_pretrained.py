@@ -14,7 +14,6 @@ from configs.parser import parse
 from datamodules.datamodule import MEAN, STD
 from lightning_modules.networks.registry import build_network
 from lightning_modules.pretrained import IMAGENET_MEAN, IMAGENET_STD, from_torchvision, load_weights
-from lightning_modules.weight_standardization import conv_weights, standardize_filters
 
 
 def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -132,19 +131,3 @@ def test_a_file_that_is_neither_is_named(content: Any, tmp_path: Path) -> None:
         start(ModelSettings(weights=str(tmp_path / "x.ckpt")), ["a"])
     with pytest.raises(SettingsError, match="no such checkpoint"):
         start(ModelSettings(weights=str(tmp_path / "none.ckpt")), ["a"])
-
-
-def test_standardising_shortens_what_is_too_long_and_leaves_what_was_standardised_alone() -> None:
-    """What docs/own-images.md says of recipes with ``optim.filter_rate``."""
-    torch.manual_seed(1)
-    (weights,) = conv_weights(nn.Conv2d(3, 8, 5))
-    trained = weights.detach().clone() * torch.linspace(0.1, 10, 8).view(8, 1, 1, 1) + 0.05
-    weights = trained.clone()
-    standardize_filters([weights])
-    centred = (trained - trained.mean((1, 2, 3), keepdim=True)).flatten(1)
-    torch.testing.assert_close(torch.cosine_similarity(weights.flatten(1), centred), torch.ones(8))
-    torch.testing.assert_close(weights.flatten(1).norm(dim=1), centred.norm(dim=1).clamp(max=2**0.5))
-    assert float(centred.norm(dim=1).max()) > 2**0.5 > float(centred.norm(dim=1).min())
-    again = weights.clone()
-    standardize_filters([again])
-    torch.testing.assert_close(again, weights)

@@ -1,6 +1,5 @@
 """The layers that torch lacks, against torch's slower ones and against plain loops."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +14,6 @@ from lightning_modules.networks.layers import (
     activation,
     adaptive_pool,
     initialise,
-    initialise_smooth,
     norm,
     pool,
     pool_before_relu,
@@ -130,19 +128,6 @@ def test_he_initialisation_keeps_the_signals_size() -> None:
     assert isinstance(first, nn.Linear)
     assert float(first.weight.detach().std()) == pytest.approx((2 / 400) ** 0.5, rel=0.02)
     assert not first.bias.any()
-
-
-def test_a_smooth_start_is_as_large_and_has_the_gaussians_spectrum() -> None:
-    torch.manual_seed(0)
-    conv, deviation = nn.Conv2d(3, 4000, 11), 1.0
-    initialise(conv, "relu")
-    initialise_smooth(conv, deviation)
-    weights = conv.weight.detach()
-    assert float(weights.std()) == pytest.approx((2 / 363) ** 0.5, rel=0.02)
-    assert weights[:, :, 0].std() == pytest.approx(float(weights[:, :, 5].std()), rel=0.03), "as strong at the edge"
-    for shift in (1, 2, 4):  # noise smoothed by a Gaussian correlates as a Gaussian of twice its variance
-        found = F.cosine_similarity(weights[..., shift:].flatten(), weights[..., :-shift].flatten(), dim=0)
-        assert float(found) == pytest.approx(math.exp(-(shift**2) / (4 * deviation**2)), abs=0.01)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,4 +1,4 @@
-"""Standardised filters: what the projection does, that a training keeps them so, and that each layer turns at the same rate."""
+"""Centred filters: what the projection does, that a training keeps them so, and that each layer turns at the same rate."""
 
 import math
 from collections.abc import Callable
@@ -7,44 +7,40 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning import Trainer
-from torch import Tensor, nn
+from torch import nn
 
 from configs import OptimSettings
 from datamodules.datamodule import ImageDataModule
 from lightning_modules.classifier import Classifier
+from lightning_modules.filter_centering import are_centered, center_filters, conv_weights
 from lightning_modules.networks.layers import initialise
-from lightning_modules.weight_standardization import FILTER_NORM, are_standardized, conv_weights, standardize_filters
 from tests.small_network import small_network
 
 
-def lengths(weights: Tensor) -> list[float]:
-    return [math.sqrt(sum(value * value for value in each.flatten().tolist())) for each in weights]
-
-
-def test_each_filter_gets_mean_zero_and_at_most_the_length_and_keeps_the_direction_of_the_rest() -> None:
+def test_each_filters_mean_is_taken_away_and_what_is_centred_is_left_alone() -> None:
     torch.manual_seed(0)
     before = torch.randn(20, 3, 5, 4, dtype=torch.float64) * torch.linspace(0.01, 3, 20)[:, None, None, None] + 0.3
     weights = before.clone()
-    standardize_filters([weights])
+    assert not are_centered([weights])
+    center_filters([weights])
+    assert are_centered([weights])
     for old, new in zip(before, weights, strict=True):
         values = old.flatten().tolist()
-        rest = [value - sum(values) / len(values) for value in values]
-        length = math.sqrt(sum(value * value for value in rest))
-        assert new.flatten().tolist() == pytest.approx([value * min(1, math.sqrt(2) / length) for value in rest])
-    assert 0 < sum(length < 1.4 for length in lengths(weights)) < 20, "some are short, some were shortened"
+        assert new.flatten().tolist() == pytest.approx([value - sum(values) / len(values) for value in values])
     again = weights.clone()
-    standardize_filters([again])
+    center_filters([again])
     torch.testing.assert_close(again, weights)
 
 
-def test_the_length_is_what_he_gives_to_any_size() -> None:
-    torch.manual_seed(0)
-    for conv in (nn.Conv2d(3, 500, 11), nn.Conv2d(64, 500, 5)):
-        initialise(conv, "relu")
-        assert sum(lengths(conv.weight)) / 500 == pytest.approx(FILTER_NORM, rel=0.01)
+def test_one_filter_with_a_mean_is_found() -> None:
+    weights = [torch.randn(4, 3, 5, 5), torch.randn(6, 4, 3, 3)]
+    center_filters(weights)
+    assert are_centered(weights)
+    weights[1][2] += 0.01
+    assert not are_centered(weights)
 
 
-def test_a_training_keeps_them_so_and_every_layer_turns_at_the_same_rate(
+def test_a_training_keeps_means_at_zero_and_every_layer_turns_at_the_same_rate(
     shapes: ImageDataModule, make_trainer: Callable[..., Trainer]
 ) -> None:
     network = small_network()
@@ -56,8 +52,7 @@ def test_a_training_keeps_them_so_and_every_layer_turns_at_the_same_rate(
     make_trainer(2, [], precision="bf16-mixed").fit(model, shapes)
     for old, new in zip(before, conv_weights(model.network), strict=True):
         for weights in (old, new):
-            assert 0.9 * FILTER_NORM < max(lengths(weights)) < FILTER_NORM * (1 + 1e-5)
-        assert new.mean((1, 2, 3)).tolist() == pytest.approx([0] * len(new), abs=1e-6)
+            assert weights.mean((1, 2, 3)).tolist() == pytest.approx([0] * len(weights), abs=1e-6)
         turned = F.cosine_similarity(old.flatten(1), new.flatten(1)).acos()
         steps = 2 * shapes.steps_per_epoch
         assert 0.1 * 0.05 * math.sqrt(steps) < float(turned.median()) < 0.05 * steps
@@ -90,13 +85,4 @@ def test_filters_are_left_alone_without_a_rate_of_their_own_or_by_sgd(
     trainer = make_trainer(1, [])
     trainer.fit(model, shapes)
     assert len(trainer.optimizers[0].param_groups) == 2
-    assert len({*lengths(conv_weights(model.network)[0])}) > 1
-
-
-def test_what_is_standardized_is_told_from_what_is_not() -> None:
-    weights = [torch.randn(4, 3, 5, 5), torch.randn(6, 4, 3, 3)]
-    assert not are_standardized(weights)
-    standardize_filters(weights)
-    assert are_standardized(weights)
-    weights[1][2] *= 1.01
-    assert not are_standardized(weights)
+    assert not are_centered(conv_weights(model.network))
