@@ -122,7 +122,7 @@ class Classifier(LightningModule):
         """Build the optimiser and the learning rate's schedule by steps.
 
         Weights decay; biases and norms don't, but for the biases of centred filters. Each layer of these has a rate relative
-        to the deviation of its start (He et al. 2015), which makes it mean the same in every layer, and their biases have one
+        to the deviation of its start (He et al. 2015, arXiv 1502.01852), which makes it mean the same in every layer, and their biases have one
         of their own. As AdamW's decay (Loshchilov and Hutter 2019, arXiv 1711.05101) is relative to the rate, filters decay
         several times as fast as dense weights: what the gradient doesn't uphold, such as the noise of the start, goes. Their
         biases decay too, or maps that fall silent would stay so (results/recipe.md).
@@ -136,8 +136,8 @@ class Classifier(LightningModule):
             {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0},
         ]
         for weights in self.filters:
-            start = math.sqrt(2 / weights[0].numel())
-            groups.append({"params": [weights], "lr": self.optim.filter_rate * start})
+            deviation = math.sqrt(2 / weights[0].numel())
+            groups.append({"params": [weights], "lr": self.optim.filter_rate * deviation})
         if biases:
             groups.append({"params": biases, "lr": self.optim.bias_rate})
         fused = self.trainer.precision in ("32-true", "bf16-mixed")  # one pass over the weights; excludes loss scaling
