@@ -122,10 +122,10 @@ class Classifier(LightningModule):
         """Build the optimiser and the learning rate's schedule by steps.
 
         Weights decay; biases and norms don't, but for the biases of centred filters. Each layer of these has a rate relative
-        to the deviation of its start (He et al. 2015, arXiv 1502.01852), which makes it mean the same in every layer, and their biases have one
-        of their own. As AdamW's decay (Loshchilov and Hutter 2019, arXiv 1711.05101) is relative to the rate, filters decay
-        several times as fast as dense weights: what the gradient doesn't uphold, such as the noise of the start, goes. Their
-        biases decay too, or maps that fall silent would stay so (results/recipe.md).
+        to the deviation of its start (He et al. 2015, arXiv 1502.01852), which makes it mean the same in every layer, and their
+        biases have one of their own. As AdamW's decay (Loshchilov and Hutter 2019, arXiv 1711.05101) is relative to the rate,
+        filters decay several times as fast as dense weights: what the gradient doesn't uphold, such as the noise of the start,
+        goes. Their biases decay too, or maps that fall silent would stay so (results/recipe.md).
         """
         convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)] if self.filters else []
         biases = [layer.bias for layer in convolutions if layer.bias is not None]
